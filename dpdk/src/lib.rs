@@ -1,0 +1,1 @@
+//! Safe owners over the part of DPDK that Portcullis uses.

@@ -1,0 +1,6 @@
+//! Portcullis: a mail-port firewall between a hosting grid's virtual machines and the uplink.
+#![deny(unsafe_code)]
+
+pub mod cpu;
+pub mod packet;
+pub mod vm;
