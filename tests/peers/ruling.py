@@ -1,0 +1,324 @@
+"""Whose frame is it, and does it pass: identity, verdict and counting at `identity = "mail"`, `deny = "drop"`.
+
+Written from the contract's tables "Whose frame is it?" and "Verdict, in order". One `Policy` (what the operator
+configured), one `Inventory` (the VMs), one `Ruling` per frame. Where the page leaves room, the comment at the
+place says which reading was taken and why.
+"""
+
+import ipaddress
+import json
+import tomllib
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import FrozenSet, List, Optional
+
+import sight as sights
+
+LINK_LOCAL = ipaddress.ip_network("fe80::/10")
+INSIDE, OUTSIDE = "inside", "outside"  # the port a frame came in by: egress and ingress
+DIRECTION = {INSIDE: "egress", OUTSIDE: "ingress"}
+
+
+@dataclass(frozen=True)
+class Class:
+    name: str
+    ports: FrozenSet[int]
+    monitor: bool = False
+
+
+@dataclass(frozen=True)
+class Relay:
+    name: str
+    prefix: object
+    ports: FrozenSet[int]
+
+
+def port_set(items):
+    ports = set()
+    for item in items:
+        low, _, high = str(item).partition("-")
+        ports.update(range(int(low), int(high or low) + 1))
+    return frozenset(ports)
+
+
+class Policy:
+    """The operator's configuration; every default is the contract's."""
+
+    def __init__(self, toml_text=""):
+        config = tomllib.loads(toml_text)
+        self.classes = {
+            "restricted": Class("restricted", frozenset({25, 465, 587})),
+            "unrestricted": Class("unrestricted", frozenset()),
+        }
+        for name, entry in config.get("class", {}).items():
+            default = self.classes.get(name)
+            ports = port_set(entry["ports"]) if "ports" in entry else default.ports
+            self.classes[name] = Class(name, ports, entry.get("mode") == "monitor")
+        policy = config.get("policy", {})
+        self.unknown_class = self.classes[policy.get("unknown_class", "restricted")]
+        self.monitor = policy.get("mode") == "monitor"
+        self.routers = {mac_bytes(mac) for mac in policy.get("via", [])}
+        self.relays = [
+            Relay(entry["name"], ipaddress.ip_network(entry["prefix"]), port_set(entry["ports"]))
+            for entry in policy.get("relay", [])
+        ]
+        links = config.get("link", [])
+        self.scopes = {int(vlan): scope for vlan, scope in (links[0].get("scopes", {}) if links else {}).items()}
+        # "Matters to any class": rule 4 does not look the VM up for any other port.
+        self.ports_that_matter = frozenset().union(*(c.ports for c in self.classes.values()))
+
+    def scope_of(self, vlans):
+        outermost = next((vlan for vlan in vlans if vlan), None)
+        return self.scopes.get(outermost, 0)
+
+
+def mac_bytes(text):
+    return bytes.fromhex(text.replace(":", ""))
+
+
+@dataclass
+class Vm:
+    id: str
+    klass: Class
+    macs: List[bytes]
+    networks: List[object]
+    scope: int
+    monitor: bool
+
+    def lists_family(self, version):
+        return any(network.version == version for network in self.networks)
+
+
+class Inventory:
+    """Who answers for a MAC or an address, per scope."""
+
+    def __init__(self, jsonl_text, policy):
+        self.vms, self.by_mac, self.by_network = {}, {}, {}
+        for line in jsonl_text.splitlines():
+            if not line.strip():
+                continue
+            entry = json.loads(line)
+            addresses = list(entry.get("ips", []))
+            public = entry.get("public_ipv4")
+            if public and public not in addresses:
+                addresses.append(public)
+            name = entry.get("class") or ("unrestricted" if public else "restricted")
+            vm = Vm(
+                entry["id"], policy.classes[name], [mac_bytes(mac) for mac in entry.get("macs", [])],
+                [ipaddress.ip_network(address) for address in addresses], entry.get("scope", 0),
+                entry.get("mode") == "monitor",
+            )
+            assert vm.macs or vm.networks, f"{vm.id}: at least one MAC or IP"
+            assert vm.id not in self.vms, f"{vm.id} twice"
+            self.vms[vm.id] = vm
+            for table, keys in ((self.by_mac, vm.macs), (self.by_network, vm.networks)):
+                for key in keys:
+                    other = table.setdefault((vm.scope, key), vm)
+                    assert other is vm, f"{vm.id}: {key} belongs to {other.id}"
+        self.prefix_lengths = sorted({network.prefixlen for _, network in self.by_network}, reverse=True)
+
+    def of_mac(self, scope, mac):
+        return self.by_mac.get((scope, mac))
+
+    def of_address(self, scope, address):
+        """The longest prefix wins."""
+        for bits in self.prefix_lengths:
+            if bits <= address.max_prefixlen:
+                vm = self.by_network.get((scope, ipaddress.ip_network((address, bits), strict=False)))
+                if vm:
+                    return vm
+        return None
+
+
+@dataclass
+class Identity:
+    """What the table "Whose frame is it?" answers for one frame."""
+
+    vm: Optional[Vm]  # the one it is counted under
+    own: FrozenSet[int]  # closed by the class the frame would have without the finding
+    closed: FrozenSet[int]
+    finding: str = ""  # spoof_ip, spoof_mac, missing_evidence
+    monitor: bool = False
+
+    @property
+    def contradicted(self):
+        return self.finding.startswith("spoof")
+
+
+def identify(sight, incoming, policy, inventory):
+    """Egress reads the source's MAC and address, ingress the destination's."""
+    egress = incoming == INSIDE
+    scope = policy.scope_of(sight.vlans)
+    mac = sight.src_mac if egress else sight.dst_mac
+    router = mac in policy.routers
+    by_mac = None if router else inventory.of_mac(scope, mac)
+    restricted = policy.classes["restricted"].ports
+
+    def plain(vm):
+        klass = vm.klass if vm else policy.unknown_class
+        return Identity(vm, klass.ports, klass.ports, monitor=klass.monitor or bool(vm and vm.monitor))
+
+    def missing(vm):
+        own = vm.klass.ports if vm else policy.unknown_class.ports
+        return Identity(vm, own, own | restricted, "missing_evidence")
+
+    def contradiction(finding, vm, *named):
+        closed = restricted.union(*(other.klass.ports for other in named))
+        return Identity(vm, closed, closed, finding)
+
+    if sight.addresses is None:
+        assert sight.kind == "opaque", "TCP is seen behind readable addresses only"
+        return plain(by_mac) if by_mac and not by_mac.networks else missing(by_mac)
+
+    address = ipaddress.ip_address(sight.addresses[0 if egress else 1])
+    by_ip = inventory.of_address(scope, address)
+
+    if by_mac and by_ip:
+        return plain(by_mac) if by_mac is by_ip else contradiction("spoof_ip", by_mac, by_mac, by_ip)
+    if by_mac:
+        # A VM that lists no address at all is inventory by MAC only: no evidence is missing, link-local or not.
+        if not by_mac.networks:
+            return plain(by_mac)
+        if address in LINK_LOCAL or not by_mac.lists_family(address.version):
+            return missing(by_mac)
+        return contradiction("spoof_ip", by_mac, by_mac)
+    if router or by_ip is None or not by_ip.macs:
+        return plain(by_ip)
+    return contradiction("spoof_mac", by_ip, by_ip)
+
+
+@dataclass
+class Ruling:
+    forward: bool
+    reason: str = ""  # of a drop
+    judged: bool = False
+    outcome: str = ""  # of a judged frame: allowed, denied, excepted, would_deny
+    vm: Optional[Vm] = None
+    observed: List[str] = field(default_factory=list)
+    sight: Optional[sights.Sight] = None
+
+
+def rule(frame, incoming, policy, inventory):
+    """The verdict list of the contract, first match decides."""
+    sight = sights.see(frame)
+    ruling = decide(sight, incoming, policy, inventory)
+    ruling.sight = sight
+    return ruling
+
+
+def decide(sight, incoming, policy, inventory):
+    egress = incoming == INSIDE
+
+    # 1. A runt is dropped. (2. is for `strict`.)
+    if sight.kind == "runt":
+        return Ruling(False, "runt")
+
+    # 3. Neither TCP nor opaque.
+    if sight.kind == "later":
+        return Ruling(True, observed=["later_fragment"])
+    if sight.kind == "other":
+        observed = ["udp_mail"] if sight.udp_dport in policy.ports_that_matter else []
+        if sight.what in sights.TUNNELS:
+            observed.append("tunnel_" + sight.what)
+        return Ruling(True, observed=observed)
+
+    # 4. Ports that matter to no class.
+    if sight.kind == "tcp":
+        telling = {sight.dport} if egress else {sight.dport, sight.sport}
+        if not telling & policy.ports_that_matter:
+            return Ruling(True)
+
+    # 5. Identity gives the class.
+    identity = identify(sight, incoming, policy, inventory)
+    denial = denial_of(sight, egress, identity.closed, policy)
+
+    # 6. A relay covers the peer and the port; on ingress it answers for rule 8 only.
+    if relay_covers(sight, egress, identity, policy) and (egress or denial != "port_closed"):
+        return judged(identity, True, "excepted")
+
+    # 7. and 8. are one question here: what would deny this frame?
+    if denial and policy.monitor:
+        return judged(identity, True, "would_deny")
+    if denial and identity.monitor and not identity.finding:
+        return judged(identity, True, "would_deny")
+    if denial:
+        return judged(identity, False, "denied", named(denial, sight, egress, identity, policy))
+
+    # 9.
+    return judged(identity, True, "allowed")
+
+
+def denial_of(sight, egress, closed, policy):
+    """Rules 7 and 8 for one set of closed ports; empty when nothing denies."""
+    if sight.kind == "opaque":
+        return "opaque_" + sight.reason if closed else ""
+    if sight.dport in closed:
+        return "port_closed"
+    if not egress and sight.sport in closed:
+        return "reply_closed"
+    return ""
+
+
+def named(denial, sight, egress, identity, policy):
+    """A contradiction always names the drop; missing evidence only what the VM's own class would have let pass."""
+    if identity.contradicted:
+        return identity.finding
+    if identity.finding:
+        return denial_of(sight, egress, identity.own, policy) or identity.finding
+    return denial
+
+
+def relay_covers(sight, egress, identity, policy):
+    if sight.kind != "tcp" or identity.contradicted or sight.steered:
+        return False
+    peer = ipaddress.ip_address(sight.addresses[1 if egress else 0])
+    port = sight.dport if egress else sight.sport
+    return any(peer in relay.prefix and port in relay.ports for relay in policy.relays)
+
+
+def judged(identity, forward, outcome, reason=""):
+    observed = []
+    if forward:
+        observed += [identity.finding] if identity.finding else []
+        observed += [outcome] if outcome in ("excepted", "would_deny") else []
+    return Ruling(forward, reason, True, outcome, identity.vm, observed)
+
+
+OUTCOMES = ("allowed", "denied", "excepted", "would_deny")
+
+
+class Ledger:
+    """The counters that the box should show after the same frames."""
+
+    def __init__(self, inventory):
+        self.rx, self.forwarded = Counter(), {INSIDE: [], OUTSIDE: []}
+        self.drops = {INSIDE: Counter(), OUTSIDE: Counter()}
+        self.observed = {INSIDE: Counter(), OUTSIDE: Counter()}
+        blank = lambda: {d: dict.fromkeys(OUTCOMES, 0) for d in DIRECTION.values()}  # noqa: E731
+        self.vms = {vm_id: blank() for vm_id in inventory.vms}
+        self.unknown = blank()
+
+    def add(self, number, incoming, ruling):
+        self.rx[incoming] += 1
+        if ruling.forward:
+            self.forwarded[incoming].append(number)
+        else:
+            self.drops[incoming][ruling.reason] += 1
+        self.observed[incoming].update(ruling.observed)
+        if ruling.judged:
+            counts = self.vms[ruling.vm.id] if ruling.vm else self.unknown
+            counts[DIRECTION[incoming]][ruling.outcome] += 1
+
+    def as_json(self):
+        report = {}
+        for port in (INSIDE, OUTSIDE):
+            drops = self.drops[port]
+            assert self.rx[port] == len(self.forwarded[port]) + sum(drops.values()), "the balance"
+            report[port] = {
+                "rx": self.rx[port], "forward": self.forwarded[port], "drops": dict(sorted(drops.items())),
+                "observed": dict(sorted(self.observed[port].items())),
+            }
+        report["vms"] = self.vms
+        report["unknown"] = self.unknown
+        report["observed"] = dict(sorted((self.observed[INSIDE] + self.observed[OUTSIDE]).items()))
+        return report
