@@ -19,14 +19,15 @@ def build():
     """File name -> content."""
     files = {"demo-vms.jsonl": demo.VMS_JSONL, "golden-vms.jsonl": golden.VMS_JSONL, "golden.toml": golden.CONFIG}
 
-    def capture(name, frames, labels):
+    def capture(name, frames, labels, ticks=None):
         assert len(frames) == len(labels) and not any("\n" in label for label in labels)
-        files[name + ".pcap"] = pcap_bytes(frames)
+        files[name + ".pcap"] = pcap_bytes(frames, ticks)
         files[name + ".labels"] = "".join(label + "\n" for label in labels)
 
-    for name, told in (("demo", demo.build()), ("golden", golden.build())):
-        for side in ("inside", "outside"):
-            capture(f"{name}-{side}", told.frames[side], told.labels[side])
+    story, rows = demo.build(), golden.build()
+    for side in ("inside", "outside"):
+        capture(f"demo-{side}", story.frames[side], story.labels[side], story.ticks[side])
+        capture(f"golden-{side}", rows.frames[side], rows.labels[side])
     capture("runts-inside", *golden.runts())
     capture("sizes-inside", *golden.sizes())
     return {name: content.encode() if isinstance(content, str) else content for name, content in files.items()}

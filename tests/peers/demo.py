@@ -40,8 +40,12 @@ class Story:
     def __init__(self):
         self.frames = {"inside": [], "outside": []}
         self.labels = {"inside": [], "outside": []}
+        self.ticks = {"inside": [], "outside": []}
+        self.tick = 0
 
     def tell(self, side, label, frame):
+        self.ticks[side].append(self.tick)
+        self.tick += 1
         self.frames[side].append(bytes(frame))
         self.labels[side].append(label)
 
@@ -89,7 +93,8 @@ def conversation(story, family, client, server, sport, dport, label, words, tags
 
 SMTP_WORDS = [("server", b"220 mx.example ESMTP\r\n"), ("client", b"EHLO mail1.example\r\n"),
               ("server", b"250 mx.example\r\n"), ("client", b"QUIT\r\n")]
-HTTPS_WORDS = [("client", bytes.fromhex("16030100050100000100")), ("server", bytes.fromhex("16030300050200000100"))]
+TLS_RECORD = bytes.fromhex("1703030010") + bytes(range(16))
+HTTPS_WORDS = [("client", TLS_RECORD), ("server", TLS_RECORD)]
 
 
 def build():
@@ -98,10 +103,11 @@ def build():
 
     # The net comes up.
     for name, host in (("web1", WEB1), ("mail1", MAIL1), ("unknown VM", STRANGER)):
+        gateway4 = host.ip4.rpartition(".")[0] + ".1"
         tell("inside", f"{name} asks for its gateway by ARP", Ether(src=host.mac, dst="ff:ff:ff:ff:ff:ff") / ARP(
-            op=1, hwsrc=host.mac, psrc=host.ip4, hwdst="00:00:00:00:00:00", pdst="10.0.0.1"))
+            op=1, hwsrc=host.mac, psrc=host.ip4, hwdst="00:00:00:00:00:00", pdst=gateway4))
         tell("outside", f"the gateway answers {name}", Ether(src=GATEWAY, dst=host.mac) / ARP(
-            op=2, hwsrc=GATEWAY, psrc="10.0.0.1", hwdst=host.mac, pdst=host.ip4))
+            op=2, hwsrc=GATEWAY, psrc=gateway4, hwdst=host.mac, pdst=host.ip4))
     tell("inside", "web1 asks for its IPv6 gateway", Ether(src=WEB1.mac, dst="33:33:ff:00:00:01") / IPv6(
         src=WEB1.ip6, dst="ff02::1:ff00:1", hlim=255) / ICMPv6ND_NS(tgt="2001:db8::1") / ICMPv6NDOptSrcLLAddr(
         lladdr=WEB1.mac))
@@ -148,25 +154,25 @@ def build():
     tell("inside", "web1 browses behind QinQ",
          segment(6, WEB1, SHOP, 43004, 443, tags=[Dot1AD(vlan=7), Dot1Q(vlan=5)]))
     out = wire.Way(WEB1.mac, GATEWAY, WEB1.ip4, MX.ip4, WEB1.ip6, MX.ip6)
-    tell("inside", "web1 hides tcp/25 in LLC/SNAP", out.llc(wire.snap(wire.IPV4) + out.ip4(out.tcp(4, 25))))
+    tell("inside", "web1 hides tcp/25 in LLC/SNAP", out.llc(wire.snap(wire.IPV4) + out.ip4(out.tcp(4, 25, sport=43005))))
     tell("inside", "web1 hides tcp/25 in LLC/SNAP with a false length, behind a priority tag",
-         out.llc(wire.snap(wire.IPV6) + out.ip6(out.tcp(6, 25)), 8, wire.tag(0)))
-    tell("inside", "web1 browses in LLC/SNAP", out.llc(wire.snap(wire.IPV4) + out.ip4(out.tcp(4, 443))))
-    ehlo = out.tcp(4, 25, flags=0x18, data=b"EHLO web1\r\n")
+         out.llc(wire.snap(wire.IPV6) + out.ip6(out.tcp(6, 25, sport=43006)), 8, wire.tag(0)))
+    tell("inside", "web1 browses in LLC/SNAP", out.llc(wire.snap(wire.IPV4) + out.ip4(out.tcp(4, 443, sport=43007))))
+    ehlo = out.tcp(4, 25, sport=43008, flags=0x18, data=b"EHLO web1\r\n")
     tell("inside", "web1 sends a tiny first fragment", out.frame(4, out.ip4(ehlo[:8], more=True)))
     tell("inside", "... and the rest of the header as a later one", out.frame(4, out.ip4(ehlo[8:], offset=1)))
     tell("inside", "web1 sends a tiny first fragment over IPv6", out.frame(6, out.ip6(
         wire.fragment_header(wire.DSTOPT, more=True) + wire.extension(wire.TCP), wire.FRAGMENT)))
     big = wire.Way(WEB1.mac, GATEWAY, WEB1.ip4, DNS_SERVER.ip4)
-    datagram = big.udp(4, 53, data=bytes(2000))
+    datagram = big.udp(4, 4000, data=bytes(2000))
     tell("inside", "web1 sends a large datagram, first fragment",
          big.frame(4, big.ip4(datagram[:1480], wire.UDP, more=True)))
     tell("inside", "... and its later fragment", big.frame(4, big.ip4(datagram[1480:], wire.UDP, offset=185)))
     tell("inside", "web1 puts a decoy port into IP options", out.frame(
-        4, out.ip4(out.tcp(4, 25), options=bytes.fromhex("01bb01bb"))))
+        4, out.ip4(out.tcp(4, 25, sport=43009), options=bytes.fromhex("01bb01bb"))))
     tell("inside", "web1 hides tcp/25 behind IPv6 options", out.frame(
-        6, out.ip6(wire.extension(wire.TCP, 32) + out.tcp(6, 25), wire.DSTOPT)))
-    tell("inside", "web1 lies about the total length", out.frame(4, out.ip4(out.tcp(4, 443), total=1500)))
+        6, out.ip6(wire.extension(wire.TCP, 32) + out.tcp(6, 25, sport=43010), wire.DSTOPT)))
+    tell("inside", "web1 lies about the total length", out.frame(4, out.ip4(out.tcp(4, 443, sport=43011), total=1500)))
     spoof = Host(WEB1.mac, MAIL1.ip4, MAIL1.ip6)
     tell("inside", "web1 sends mail as mail1", segment(4, spoof, MX, 44000, 25))
     tell("inside", "web1 sends mail as mail1 over IPv6", segment(6, spoof, MX, 44001, 25))

@@ -14,19 +14,21 @@ GAP_US = 1000
 def read_frames(path):
     """The frames of a capture, whole; a capture that cut them cannot be judged."""
     frames = []
-    with RawPcapReader(str(path)) as reader:
-        for data, meta in reader:
-            wire = getattr(meta, "wirelen", len(data))
-            if wire != len(data):
-                raise SystemExit(f"{path}: frame {len(frames) + 1} was cut from {wire} to {len(data)} bytes")
-            frames.append(bytes(data))
+    reader = RawPcapReader(str(path))
+    for data, meta in reader:
+        wire = getattr(meta, "wirelen", len(data))
+        if wire != len(data):
+            raise SystemExit(f"{path}: frame {len(frames) + 1} was cut from {wire} to {len(data)} bytes")
+        frames.append(bytes(data))
+    reader.close()
     return frames
 
 
-def pcap_bytes(frames, gap_us=GAP_US):
+def pcap_bytes(frames, ticks=None):
+    """One frame each millisecond, or at the given ticks, so that two sides of one story can be merged."""
     parts = [struct.pack("<IHHiIII", 0xA1B2C3D4, 2, 4, 0, 0, SNAP_BYTES, 1)]
-    for index, frame in enumerate(frames):
-        seconds, micros = divmod(index * gap_us, 1_000_000)
+    for tick, frame in zip(ticks or range(len(frames)), frames):
+        seconds, micros = divmod(tick * GAP_US, 1_000_000)
         parts.append(struct.pack("<IIII", EPOCH_S + seconds, micros, len(frame), len(frame)))
         parts.append(frame)
     return b"".join(parts)

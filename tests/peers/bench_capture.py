@@ -1,0 +1,126 @@
+#!/usr/bin/python3
+"""A capture for benchmarks and its inventory: many VMs, some mail, the rest web; the same bytes on every run.
+
+    bench_capture.py OUT.pcap VMS.jsonl --vms 1000 --frames 100000 --mail-share 0.05 --size 60|imix
+                     [--restricted 50] [--unknown-share 0.01] [--ipv6-share 0] [--vlan ID] [--seed 1]
+
+All frames are egress: feed them to an inside port. Sizes are bytes of frame without FCS; imix is 60, 590 and 1514
+bytes in the proportion 7:4:1. VMs are shuffled over the inventory, so that lookups miss the cache as they would.
+"""
+
+import argparse
+import random
+import struct
+import sys
+
+sys.dont_write_bytecode = True
+from pcapfile import EPOCH_S, SNAP_BYTES  # noqa: E402
+from wire import checksum  # noqa: E402
+
+MAIL_PORTS, WEB_PORTS = (25, 465, 587), (443, 80, 8080)
+IMIX = (60,) * 7 + (590,) * 4 + (1514,)
+GATEWAY = bytes.fromhex("525400eeee01")
+FRAMES_PER_WRITE = 4096
+PEER6 = bytes.fromhex("20010db8ffff") + bytes(9) + b"\x07"
+
+
+def vm_mac(index):
+    return b"\x52\x54" + struct.pack(">I", index + 1)
+
+
+def vm_ip4(index):
+    return struct.pack(">I", (10 << 24) + index + 1)
+
+
+def vm_ip6(index):
+    return bytes.fromhex("20010db8") + bytes(8) + struct.pack(">I", index + 1)
+
+
+def is_restricted(index, percent):
+    """Spread evenly over the indices: exactly `percent` of each hundred."""
+    return (index + 1) * percent // 100 > index * percent // 100
+
+
+def write_inventory(path, args):
+    with open(path, "w") as out:
+        for index in range(args.vms):
+            mac = vm_mac(index).hex(":")
+            ips = [".".join(map(str, vm_ip4(index)))]
+            if args.ipv6_share:
+                text = vm_ip6(index).hex()
+                ips.append(":".join(text[i : i + 4] for i in range(0, 32, 4)))
+            klass = "restricted" if is_restricted(index, args.restricted) else "unrestricted"
+            quoted = ",".join(f'"{ip}"' for ip in ips)
+            out.write(f'{{"id":"vm{index}","macs":["{mac}"],"ips":[{quoted}],"class":"{klass}"}}\n')
+
+
+def make_frame(index, peer, sport, dport, size, ipv6, tag):
+    head = GATEWAY + vm_mac(index) + tag
+    tcp_seq = struct.pack(">IIBBHHH", 1000, 2000, 0x50, 0x10, 64240, 0, 0)
+    ports = struct.pack(">HH", sport, dport)
+    room = max(0, size - len(head) - 2 - (60 if ipv6 else 40))
+    if ipv6:
+        ip = struct.pack(">IHBB", 6 << 28, 20 + room, 6, 64) + vm_ip6(index) + PEER6
+        return head + b"\x86\xdd" + ip + ports + tcp_seq + bytes(room)
+    start = struct.pack(">BBHHHBBH", 0x45, 0, 40 + room, sport, 0x4000, 64, 6, 0)
+    ip = start + vm_ip4(index) + peer
+    ip = ip[:10] + struct.pack(">H", checksum(ip)) + ip[12:]
+    # The TCP checksum stays 0: the box never reads it, and summing payloads would dominate the run.
+    return head + b"\x08\x00" + ip + ports + tcp_seq + bytes(room)
+
+
+def write_capture(path, args):
+    rng = random.Random(args.seed)
+    tag = struct.pack(">HH", 0x8100, args.vlan) if args.vlan is not None else b""
+    mail = 0
+    with open(path, "wb") as out:
+        out.write(struct.pack("<IHHiIII", 0xA1B2C3D4, 2, 4, 0, 0, SNAP_BYTES, 1))
+        parts = []
+        for number in range(args.frames):
+            index = rng.randrange(args.vms)
+            if rng.random() < args.unknown_share:
+                index += args.vms  # the same pattern, listed nowhere
+            is_mail = rng.random() < args.mail_share
+            mail += is_mail
+            dport = rng.choice(MAIL_PORTS if is_mail else WEB_PORTS)
+            peer = b"\xc0\x00\x02" + bytes([rng.randrange(1, 255)])
+            size = rng.choice(IMIX) if args.size == "imix" else int(args.size)
+            ipv6 = rng.random() < args.ipv6_share
+            frame = make_frame(index, peer, 32768 + rng.randrange(28000), dport, size, ipv6, tag)
+            micros = number  # a frame each microsecond
+            parts.append(struct.pack("<IIII", EPOCH_S + micros // 1_000_000, micros % 1_000_000, len(frame), len(frame)))
+            parts.append(frame)
+            if len(parts) >= 2 * FRAMES_PER_WRITE:
+                out.write(b"".join(parts))
+                parts.clear()
+        out.write(b"".join(parts))
+    return mail
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("capture")
+    parser.add_argument("inventory")
+    parser.add_argument("--vms", type=int, default=1000)
+    parser.add_argument("--frames", type=int, default=100_000)
+    parser.add_argument("--mail-share", type=float, default=0.05)
+    parser.add_argument("--unknown-share", type=float, default=0.0)
+    parser.add_argument("--ipv6-share", type=float, default=0.0)
+    parser.add_argument("--restricted", type=int, default=50, metavar="PERCENT")
+    parser.add_argument("--size", default="60", help="bytes of frame, or imix")
+    parser.add_argument("--vlan", type=int)
+    parser.add_argument("--seed", type=int, default=1)
+    args = parser.parse_args()
+    if not 1 <= args.vms <= 8_000_000:
+        parser.error("--vms: 1 to 8000000, so that unknown VMs have addresses in 10.0.0.0/8 too")
+    if not 0 <= args.restricted <= 100:
+        parser.error("--restricted: 0 to 100")
+    if args.size != "imix" and not 60 <= int(args.size) <= 9018:
+        parser.error("--size: 60 to 9018, or imix")
+    write_inventory(args.inventory, args)
+    mail = write_capture(args.capture, args)
+    print(f"{args.frames} frames, {mail} to mail ports, {args.vms} VMs, {args.restricted} % restricted")
+
+
+if __name__ == "__main__":
+    main()
