@@ -87,8 +87,8 @@ def write_capture(path, args):
             size = rng.choice(IMIX) if args.size == "imix" else int(args.size)
             ipv6 = rng.random() < args.ipv6_share
             frame = make_frame(index, peer, 32768 + rng.randrange(28000), dport, size, ipv6, tag)
-            micros = number  # a frame each microsecond
-            parts.append(struct.pack("<IIII", EPOCH_S + micros // 1_000_000, micros % 1_000_000, len(frame), len(frame)))
+            seconds, micros = divmod(number, 1_000_000)  # a frame each microsecond
+            parts.append(struct.pack("<IIII", EPOCH_S + seconds, micros, len(frame), len(frame)))
             parts.append(frame)
             if len(parts) >= 2 * FRAMES_PER_WRITE:
                 out.write(b"".join(parts))

@@ -154,7 +154,8 @@ def build():
     tell("inside", "web1 browses behind QinQ",
          segment(6, WEB1, SHOP, 43004, 443, tags=[Dot1AD(vlan=7), Dot1Q(vlan=5)]))
     out = wire.Way(WEB1.mac, GATEWAY, WEB1.ip4, MX.ip4, WEB1.ip6, MX.ip6)
-    tell("inside", "web1 hides tcp/25 in LLC/SNAP", out.llc(wire.snap(wire.IPV4) + out.ip4(out.tcp(4, 25, sport=43005))))
+    tell("inside", "web1 hides tcp/25 in LLC/SNAP",
+         out.llc(wire.snap(wire.IPV4) + out.ip4(out.tcp(4, 25, sport=43005))))
     tell("inside", "web1 hides tcp/25 in LLC/SNAP with a false length, behind a priority tag",
          out.llc(wire.snap(wire.IPV6) + out.ip6(out.tcp(6, 25, sport=43006)), 8, wire.tag(0)))
     tell("inside", "web1 browses in LLC/SNAP", out.llc(wire.snap(wire.IPV4) + out.ip4(out.tcp(4, 443, sport=43007))))

@@ -218,6 +218,7 @@ def llc_forms():
         yield f"SNAP cut after {kept} bytes", lambda w, p, k=kept: w.llc(snap(IPV4)[:k], 60)
     yield "SNAP, nothing behind", lambda w, p: w.llc(snap(IPV4))
     yield "type 05ff is a length", lambda w, p: w.ether(0x05FF, snap(IPV4) + packet(w, 4, p))
+    yield "type 8870 (LLC of jumbo frames) over SNAP", lambda w, p: w.ether(0x8870, snap(IPV4) + packet(w, 4, p))
     yield "type 0600 is a type", lambda w, p: w.ether(0x0600, snap(IPV4) + packet(w, 4, p))
 
 
@@ -306,7 +307,8 @@ def opts(total):
 
 def chain_forms():
     singles = [
-        ("hop-by-hop", (HOPOPT, lambda n: extension(n))), ("hop-by-hop of 64 bytes", (HOPOPT, lambda n: extension(n, 64))),
+        ("hop-by-hop", (HOPOPT, lambda n: extension(n))),
+        ("hop-by-hop of 64 bytes", (HOPOPT, lambda n: extension(n, 64))),
         ("destination options", OPTS8), ("destination options of 256 bytes", opts(256)),
         ("routing, no segments left", (ROUTING, lambda n: routing(n, 0))),
         ("routing, one segment left", (ROUTING, lambda n: routing(n, 1))),
@@ -451,8 +453,8 @@ def other_forms():
         for kept in (0, 3, 4, 7):
             yield (f"{kept} bytes of UDP to 25, IPv{family}",
                    lambda w, p, f=family, k=kept: w.frame(f, w.ip(f, w.udp(f, 25)[:k], UDP)))
-        for name, protocol in (("SCTP", 132), ("DCCP", 33), ("UDP-Lite", 136), ("ICMP", 1), ("ICMPv6", 58), ("ESP", ESP),
-                               ("IGMP", 2), ("OSPF", 89), ("no next header", NONE), ("unknown 253", 253),
+        for name, protocol in (("SCTP", 132), ("DCCP", 33), ("UDP-Lite", 136), ("ICMP", 1), ("ICMPv6", 58),
+                               ("ESP", ESP), ("IGMP", 2), ("OSPF", 89), ("no next header", NONE), ("unknown 253", 253),
                                ("unknown 255", 255)):
             yield (f"{name} with mail ports, IPv{family}",
                    lambda w, p, f=family, n=protocol: w.frame(f, w.ip(f, w.tcp(f, p), n)))
@@ -651,7 +653,8 @@ def scopes(golden):
         vm_mac, vm4, vm6 = addresses_of(vm_id)
         for name, tags in (
             ("VLAN 100", tag(100)), ("VLAN 101", tag(101)), ("S-tag 100", tag(100, S_TAG)),
-            ("VLAN 100 with priority 5", tag(100, priority=5)), ("VLAN 100 with the drop bit", be16(C_TAG) + be16(0x1064)),
+            ("VLAN 100 with priority 5", tag(100, priority=5)),
+            ("VLAN 100 with the drop bit", be16(C_TAG) + be16(0x1064)),
             ("priority tag, then 100", tag(0) + tag(100)), ("100, then a priority tag", tag(100) + tag(0)),
             ("100, then 5", tag(100) + tag(5)), ("5, then 100", tag(5, S_TAG) + tag(100)),
             ("priority tag", tag(0)), ("100 and two more tags", tag(100) + tag(5) + tag(6)),
@@ -710,7 +713,8 @@ def relays(golden):
         add("first fragment, 16 bytes of TCP, tcp/587", lambda w: w.ip4_frame(w.tcp(4, 587)[:16], more=True))
     # Contradicted identity: the relay is for VMs, not for who borrows their names.
     web1, mail1 = addresses_of("web1"), addresses_of("mail1")
-    golden.both_ways("web1 as mail1 and the relay, tcp/587", web1[0], *mail1[1:], lambda w: w.smtp(4, 587), RELAY4, RELAY6)
+    golden.both_ways("web1 as mail1 and the relay, tcp/587", web1[0], *mail1[1:], lambda w: w.smtp(4, 587),
+                     RELAY4, RELAY6)
     golden.both_ways("a stranger as mail1 and the relay, tcp/587", STRANGER, *mail1[1:], lambda w: w.smtp(6, 587),
                      RELAY4, RELAY6)
     golden.both_ways("web1 as mail1 and the relay, from tcp/587", web1[0], *mail1[1:],

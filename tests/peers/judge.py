@@ -103,8 +103,10 @@ def cross_check(side):
         sight = side.rulings[int(number) - 1].sight
         before_tcp = protocols.split(":tcp")[0].split(":")
         one_ip = len(list(filter(None, (ip4 + "," + ip6).split(",")))) == 1
-        # tshark walks IPv6 extension headers behind IPv4 too; no host does, and the contract names AH alone there.
+        # tshark walks IPv6 extension headers behind IPv4 too, where the contract names AH alone, and LLC behind
+        # type 8870, where the contract names no IP.
         foreign = "ip" in before_tcp and any(layer.startswith("ipv6.") for layer in before_tcp)
+        foreign |= "ethertype:llc" in protocols
         plain = bool(sports) and one_ip and not foreign and set(before_tcp) <= TSHARK_PLAIN
         if not plain:
             unseen += sight.kind == "tcp"
