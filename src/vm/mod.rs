@@ -1,5 +1,9 @@
 //! The virtual machines the box knows: the writable truth about them and the table that workers read.
 
+pub mod quiescent;
+mod sync;
+pub mod table;
+
 use std::net::IpAddr;
 
 use ipnet::IpNet;

@@ -1,0 +1,50 @@
+//! Where the table takes its atomics from: the standard library, or a checker that explores interleavings.
+//!
+//! `--cfg loom` enumerates them all (with the stale values that the memory model allows), `--cfg shuttle` draws long
+//! random ones. `table/check_loom.rs` and `table/check_shuttle.rs` say how to run them.
+
+#[cfg(loom)]
+pub(crate) use loom::{
+    hint,
+    sync::atomic::{AtomicU64, Ordering, fence},
+    thread,
+};
+#[cfg(shuttle)]
+pub(crate) use shuttle::{
+    hint,
+    sync::atomic::{AtomicU64, Ordering, fence},
+    thread,
+};
+#[cfg(not(any(loom, shuttle)))]
+pub(crate) use std::{
+    hint,
+    sync::atomic::{AtomicU64, Ordering, fence},
+    thread,
+};
+
+use std::time::Duration;
+
+/// `count` words of zero, or nothing if the memory is not to be had.
+///
+/// From the operating system as untouched pages: a large table costs no memory before it is used.
+#[cfg(not(any(loom, shuttle)))]
+pub(crate) fn zeroed(count: usize) -> Option<Box<[AtomicU64]>> {
+    zerocopy::FromZeros::new_box_zeroed_with_elems(count).ok()
+}
+
+/// `count` words of zero.
+#[cfg(any(loom, shuttle))]
+pub(crate) fn zeroed(count: usize) -> Option<Box<[AtomicU64]>> {
+    Some((0..count).map(|_| AtomicU64::new(0)).collect())
+}
+
+/// Leaves the core to others for about `time`.
+pub(crate) fn sleep(time: Duration) {
+    #[cfg(not(any(loom, shuttle)))]
+    thread::sleep(time);
+    #[cfg(any(loom, shuttle))]
+    {
+        let _ = time; // The checkers know no time.
+        thread::yield_now();
+    }
+}

@@ -1,0 +1,179 @@
+//! The protocol under every interleaving (up to a number of preemptions) and every stale value that the memory model
+//! allows:
+//!
+//! ```text
+//! RUSTFLAGS="--cfg loom" cargo test --release --no-default-features --lib --target-dir target/loom loom_
+//! ```
+
+use std::net::{IpAddr, Ipv4Addr};
+
+use loom::thread;
+
+use super::*;
+
+const MAC: Key = Key::Mac(Scope(0), MacAddr([2, 0, 0, 0, 0, 1]));
+const IP: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
+
+fn ip() -> Key {
+    Key::address(Scope(0), IpAddr::V4(IP))
+}
+
+fn state(class: u8) -> VmState {
+    VmState { class: ClassId(class), mode: Mode::Enforce, lists_macs: true, lists_ipv4: true, lists_ipv6: false }
+}
+
+fn explore(preemptions: usize, model: impl Fn() + Sync + Send + 'static) {
+    let mut builder = loom::model::Builder::new();
+    builder.preemption_bound = Some(preemptions);
+    builder.max_branches = 100_000;
+    builder.check(model);
+}
+
+/// A table for two VMs whose MAC, address and state are those of VM 0 in generation 1, settled.
+fn table(workers: usize) -> (Writer, Vec<Reader>) {
+    let (mut writer, readers) =
+        Table::create_with(Capacity { vms: 2, keys: 5 }, workers, &Secret::from_seed(1)).unwrap();
+    change(&mut writer, |batch| {
+        batch.insert(MAC, VmIndex(0)).unwrap();
+        batch.insert(ip(), VmIndex(0)).unwrap();
+        batch.set_state(VmIndex(0), state(1)).unwrap();
+    });
+    (writer, readers)
+}
+
+fn change(writer: &mut Writer, edit: impl FnOnce(&mut Batch<'_>)) {
+    let mut batch = writer.begin().unwrap();
+    edit(&mut batch);
+    batch.publish();
+    while !writer.try_settle() {
+        thread::yield_now();
+    }
+}
+
+/// Gives both keys to a VM, whose class becomes the generation that says so.
+fn give(writer: &mut Writer, vm: u32) {
+    let class = u8::try_from(writer.generation().0).unwrap() + 1;
+    change(writer, |batch| {
+        batch.remove(MAC).unwrap();
+        batch.remove(ip()).unwrap();
+        batch.insert(ip(), VmIndex(vm)).unwrap();
+        batch.insert(MAC, VmIndex(vm)).unwrap();
+        batch.set_state(VmIndex(vm), state(class)).unwrap();
+    });
+}
+
+/// In odd generations VM 0 owns both keys, in even ones VM 1; the owner's class is the generation.
+fn check(snapshot: Snapshot<'_>) {
+    let generation = snapshot.generation().0;
+    let owner = Some(VmIndex(u32::from(generation % 2 == 0)));
+    assert_eq!(snapshot.vm_by_mac(Scope(0), MacAddr([2, 0, 0, 0, 0, 1])), owner, "generation {generation}");
+    assert_eq!(snapshot.vm_by_ipv4(Scope(0), IP), owner, "generation {generation}");
+    assert_eq!(u64::from(snapshot.state(owner.unwrap()).class.0), generation);
+}
+
+#[test]
+fn loom_a_batch_is_seen_whole_while_slots_are_reused() {
+    explore(2, || {
+        let (mut writer, mut readers) = table(1);
+        let mut reader = readers.pop().unwrap();
+        reader.go_online();
+        let worker = thread::spawn(move || {
+            for _ in 0..2 {
+                check(reader.snapshot());
+            }
+        });
+        give(&mut writer, 1);
+        give(&mut writer, 0); // In the slots that the change before freed.
+        worker.join().unwrap();
+    });
+}
+
+#[test]
+fn loom_a_worker_may_sleep_and_wake_at_any_time() {
+    explore(2, || {
+        let (mut writer, mut readers) = table(1);
+        let mut reader = readers.pop().unwrap();
+        let worker = thread::spawn(move || {
+            check(reader.snapshot());
+            reader.go_offline();
+            reader.go_online();
+            check(reader.snapshot());
+        });
+        give(&mut writer, 1);
+        give(&mut writer, 0);
+        worker.join().unwrap();
+    });
+}
+
+#[test]
+fn loom_every_worker_is_waited_for() {
+    explore(1, || {
+        let (mut writer, readers) = table(2);
+        let worker = |mut reader: Reader| thread::spawn(move || check(reader.snapshot()));
+        let workers: Vec<_> = readers.into_iter().map(worker).collect();
+        give(&mut writer, 1);
+        give(&mut writer, 0);
+        for worker in workers {
+            worker.join().unwrap();
+        }
+    });
+}
+
+#[test]
+fn loom_in_force_means_that_no_older_state_is_read_afterwards() {
+    explore(2, || {
+        let (mut writer, mut readers) = table(1);
+        let mut reader = readers.pop().unwrap();
+        reader.go_online();
+        let answered = std::sync::Arc::new(loom::sync::atomic::AtomicBool::new(false));
+        let asked = answered.clone();
+        let worker = thread::spawn(move || {
+            for _ in 0..2 {
+                // Relaxed: the promise must not need the client's own synchronisation.
+                let before = asked.load(loom::sync::atomic::Ordering::Relaxed);
+                let snapshot = reader.snapshot();
+                assert!(!before || snapshot.generation() >= Generation(2));
+                check(snapshot);
+            }
+        });
+        give(&mut writer, 1);
+        answered.store(true, loom::sync::atomic::Ordering::Relaxed);
+        worker.join().unwrap();
+    });
+}
+
+#[test]
+fn loom_overflow_buckets_are_reused_without_losing_an_entry() {
+    // One home bucket of five slots, and two overflow buckets in the pool.
+    let key = |n: u8| Key::Mac(Scope(0), MacAddr([2, 0, 0, 0, 1, n]));
+    explore(2, move || {
+        let (mut writer, mut readers) =
+            Table::create_with(Capacity { vms: 2, keys: 5 }, 1, &Secret::from_seed(1)).unwrap();
+        change(&mut writer, |batch| (0..5).for_each(|n| batch.insert(key(n), VmIndex(0)).unwrap()));
+        let mut reader = readers.pop().unwrap();
+        reader.go_online();
+        let worker = thread::spawn(move || {
+            for _ in 0..2 {
+                let snapshot = reader.snapshot();
+                let owner = VmIndex(u32::from(snapshot.generation().0 == 2));
+                assert_eq!(snapshot.vm_by_mac(Scope(0), MacAddr([2, 0, 0, 0, 1, 4])), Some(owner));
+            }
+        });
+        // The fifth key moves into an overflow bucket, after a batch that took one and was rolled back.
+        let mut batch = writer.begin().unwrap();
+        batch.remove(key(0));
+        batch.insert(key(0), VmIndex(1)).unwrap();
+        drop(batch);
+        change(&mut writer, |batch| {
+            batch.remove(key(4));
+            batch.insert(key(4), VmIndex(1)).unwrap();
+        });
+        // And back into the home bucket: the overflow bucket empties and leaves the chain.
+        change(&mut writer, |batch| {
+            batch.remove(key(4));
+            batch.insert(key(4), VmIndex(0)).unwrap();
+        });
+        assert_eq!(writer.used().narrow_overflow, 1, "it waits for the next grace period");
+        worker.join().unwrap();
+    });
+}

@@ -1,0 +1,303 @@
+//! The table: what workers read of the VMs.
+//!
+//! Fixed capacity, one [`Writer`], a [`Reader`] per worker. A reader takes a [`Snapshot`] per burst and asks it as
+//! often as it likes: nothing it does waits, retries, allocates or writes to shared memory (but one word a turn that
+//! is its own). The writer changes the table in batches; a reader sees all of a batch or none of it. The table knows
+//! keys, VM numbers and states; what they mean, whether a change is wise and which number is free is the registry's
+//! business.
+//!
+//! # The protocol
+//!
+//! Published states are [`Generation`]s, and at most two exist, told apart by parity. The value of an entry carries a
+//! mark for each parity under which it is valid; a VM's state has a half, and the list of prefix lengths a copy, for
+//! each. While generation G is the published one, a batch
+//!
+//! 1. writes what the parity of G + 1 selects and nothing else: keys first, then the value (Release);
+//! 2. publishes G + 1 with one Release store;
+//! 3. waits for the grace period: every worker that is online has said that it reads G + 1 (see
+//!    [`quiescent`](super::quiescent));
+//! 4. gives the parity of G the same contents and frees the slots that neither selects.
+//!
+//! Only then may the next batch begin. So when a batch begins, nobody reads the parity it writes, and both say the
+//! same.
+//!
+//! A reader loads the generation once (Acquire) and looks only at what its parity selects:
+//!
+//! - *It sees a batch whole.* All of 1. was written before the store it loaded, so it is visible; and until the
+//!   reader says that it reads a later generation, nobody changes what its parity selects: 1. and 4. write the other
+//!   parity, and 4. frees only what this one does not select.
+//! - *Keys cannot tear*, though they have up to three words and nothing guards them. The reader compares a key only
+//!   after the value (loaded first, Acquire) said that the slot is valid for its parity. That mark was published
+//!   after the key was complete, and the key is not written again before the slot is free, which takes a batch that
+//!   removes it and the grace period of that batch: this reader must have moved on. So nothing is re-checked.
+//! - *Neighbours do not disturb.* Two values share a word, which the writer stores whole; the half it did not mean to
+//!   change is repeated, since no one else writes.
+//! - *Buckets of overflow* are recycled by the same waiting: see [`store`].
+//!
+//! A batch that is dropped unpublished is rolled back: it wrote only what nobody reads.
+//!
+//! A VM number may be given to another VM by the batch that removes the first one: old keys lead to the old half of
+//! the state, new keys to the new half. Whatever else is counted under that number mixes both, so the registry
+//! may prefer to wait.
+//!
+//! # Memory and cost
+//!
+//! Two stores, of narrow keys (MAC, IPv4 prefix) and wide ones (IPv6 prefix), as hash tables of cache-line buckets
+//! with chains of overflow buckets ([`bucket`], [`store`], [`hash`]). A probe of a narrow key touches one cache line in the common
+//! case, a probe of a wide key one to miss and two to hit; the state is one more. Entries never move, a removed key
+//! leaves no tombstone and emptied overflow buckets go back, so look-ups cost the same after any history. Memory is
+//! taken untouched from the operating system and becomes resident as it is used.
+//!
+//! Where this differs from the sketch it came from: values and states are halves of `AtomicU64` words, because only
+//! such words can be had lazily zeroed and cache-line aligned without `unsafe` ([`bucket`] says more); VM numbers
+//! have 29 bits, because the 30th tells an IPv4 prefix from a MAC.
+
+mod bucket;
+mod hash;
+mod lengths;
+mod reader;
+mod store;
+mod writer;
+
+#[cfg(all(test, loom))]
+mod check_loom;
+#[cfg(all(test, shuttle))]
+mod check_shuttle;
+#[cfg(all(test, not(any(loom, shuttle))))]
+mod model;
+#[cfg(all(test, not(any(loom, shuttle))))]
+mod tests;
+
+use std::fmt;
+use std::net::{Ipv4Addr, Ipv6Addr};
+use std::sync::Arc;
+
+use crossbeam::utils::CachePadded;
+use ipnet::IpNet;
+
+use self::bucket::{INDEX, IPV4, Narrow, Probe, VALID_EVEN, VALID_ODD, Wide, WideKey};
+use self::hash::Hash;
+use self::lengths::Lengths;
+use self::store::{Size, Store};
+use super::quiescent::{Generation, Grace};
+use super::sync::{AtomicU64, Ordering, zeroed};
+use super::{ClassId, Key, Mode, Scope, VmIndex, VmState};
+use crate::packet::MacAddr;
+
+pub use self::hash::Secret;
+pub use self::reader::{Reader, Snapshot};
+pub use self::writer::{Batch, NotSettled, TableError, Usage, Writer};
+
+/// How much a table can hold, fixed when it is made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Capacity {
+    /// VMs: their numbers are below this.
+    pub vms: u32,
+    /// Keys of all kinds together; at most half of them (rounded up) IPv6.
+    pub keys: u32,
+}
+
+impl Default for Capacity {
+    fn default() -> Self {
+        Self { vms: 1 << 20, keys: 1 << 22 }
+    }
+}
+
+impl Capacity {
+    /// Most VMs that a table can be made for.
+    pub const VMS_MAX: u32 = INDEX + 1;
+    /// Most keys that a table can be made for.
+    pub const KEYS_MAX: u32 = 1 << 30;
+
+    /// IPv6 keys at most.
+    #[must_use]
+    pub const fn ipv6_keys(self) -> u32 {
+        self.keys.div_ceil(2)
+    }
+
+    /// Address space of the table, which becomes resident as it fills.
+    #[must_use]
+    pub fn bytes(self) -> u64 {
+        let narrow = u64::from(Size::of(self.keys).buckets()) * size_of::<Narrow>() as u64;
+        let wide = u64::from(Size::of(self.ipv6_keys()).buckets()) * size_of::<Wide>() as u64;
+        u64::from(self.vms) * size_of::<AtomicU64>() as u64 + narrow + wide
+    }
+}
+
+/// A family of IP addresses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Family {
+    /// IPv4.
+    Ipv4,
+    /// IPv6.
+    Ipv6,
+}
+
+impl fmt::Display for Family {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Ipv4 => "IPv4",
+            Self::Ipv6 => "IPv6",
+        })
+    }
+}
+
+/// Why there is no table.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum CreateError {
+    /// A size of nothing, or beyond what numbers in the table can say.
+    #[error(
+        "`table.vms` = {} and `table.keys` = {} cannot be: they must be at least 1 and at most {} and {}",
+        .0.vms, .0.keys, Capacity::VMS_MAX, Capacity::KEYS_MAX
+    )]
+    Capacity(Capacity),
+    /// The operating system refused the memory.
+    #[error("no memory for a table of {} MiB; lower `table.vms` or `table.keys`", .0.bytes() >> 20)]
+    Memory(Capacity),
+    /// The operating system has no random numbers.
+    #[error("no random numbers for the table's secret: {0}")]
+    Random(#[from] getrandom::Error),
+}
+
+/// What writer and readers share. Made by [`Table::create`], used through [`Writer`] and [`Snapshot`].
+pub struct Table {
+    hash: Hash,
+    lengths: CachePadded<Lengths>,
+    narrow: Store<Narrow>,
+    wide: Store<Wide>,
+    /// A word per VM: the half for even generations low, for odd ones high.
+    states: Box<[AtomicU64]>,
+    grace: Arc<Grace>,
+    capacity: Capacity,
+}
+
+impl Table {
+    /// An empty table with its one writer and a reader for each worker, in the order of their numbers.
+    ///
+    /// # Errors
+    /// The capacity is out of range, or the operating system has no memory or no random numbers for it.
+    pub fn create(capacity: Capacity, workers: usize) -> Result<(Writer, Vec<Reader>), CreateError> {
+        Self::create_with(capacity, workers, &Secret::random()?)
+    }
+
+    /// As [`Table::create`], with the hash drawn from `secret`: for tests and benches.
+    ///
+    /// # Errors
+    /// The capacity is out of range, or the operating system has no memory for it.
+    pub fn create_with(
+        capacity: Capacity,
+        workers: usize,
+        secret: &Secret,
+    ) -> Result<(Writer, Vec<Reader>), CreateError> {
+        let Capacity { vms, keys } = capacity;
+        if vms == 0 || vms > Capacity::VMS_MAX || keys == 0 || keys > Capacity::KEYS_MAX {
+            return Err(CreateError::Capacity(capacity));
+        }
+        let memory = || CreateError::Memory(capacity);
+        let (grace, passes) = Grace::new(workers);
+        let table = Arc::new(Self {
+            hash: Hash::new(secret),
+            lengths: CachePadded::new(Lengths::new()),
+            narrow: Store::new(Size::of(keys)).ok_or_else(memory)?,
+            wide: Store::new(Size::of(capacity.ipv6_keys())).ok_or_else(memory)?,
+            states: zeroed(vms as usize).ok_or_else(memory)?,
+            grace,
+            capacity,
+        });
+        let readers = passes.into_iter().map(|pass| Reader::new(table.clone(), pass)).collect();
+        Ok((Writer::new(table), readers))
+    }
+
+    #[inline]
+    fn mac(&self, scope: Scope, mac: MacAddr) -> Probe<u64> {
+        let key = mac.to_u64() << 16 | u64::from(scope.0);
+        Probe { key, hash: self.hash.mac(key), kind: 0 }
+    }
+
+    /// The probe for the prefix of `length` that `address` is in.
+    #[inline]
+    fn ipv4(&self, scope: Scope, address: Ipv4Addr, length: u8) -> Probe<u64> {
+        let mask = u32::MAX.checked_shl(32u32.saturating_sub(u32::from(length))).unwrap_or(0);
+        let key = u64::from(address.to_bits() & mask) << 32 | u64::from(scope.0) << 16 | u64::from(length);
+        Probe { key, hash: self.hash.ipv4(key), kind: IPV4 }
+    }
+
+    /// The probe for the prefix of `length` that `address` is in.
+    #[inline]
+    fn ipv6(&self, scope: Scope, address: Ipv6Addr, length: u8) -> Probe<WideKey> {
+        let mask = u128::MAX.checked_shl(128u32.saturating_sub(u32::from(length))).unwrap_or(0);
+        let bits = address.to_bits() & mask;
+        let address = [(bits >> 64) as u64, (bits & u128::from(u64::MAX)) as u64];
+        let meta = u32::from(scope.0) << 16 | u32::from(length) << 8;
+        let [upper, lower] = address;
+        let hash = self.hash.ipv6([upper, lower, u64::from(meta)]);
+        let tag = (hash & 0xff) as u32;
+        Probe { key: WideKey { address, meta: meta | tag }, hash, kind: 0 }
+    }
+
+    fn probe(&self, key: Key) -> KeyProbe {
+        match key {
+            Key::Mac(scope, mac) => KeyProbe::Narrow(self.mac(scope, mac)),
+            Key::Prefix(scope, IpNet::V4(net)) => KeyProbe::Narrow(self.ipv4(scope, net.addr(), net.prefix_len())),
+            Key::Prefix(scope, IpNet::V6(net)) => KeyProbe::Wide(self.ipv6(scope, net.addr(), net.prefix_len())),
+        }
+    }
+
+    fn find(&self, key: Key, valid: u32) -> Option<VmIndex> {
+        match self.probe(key) {
+            KeyProbe::Narrow(probe) => self.narrow.find(probe, valid),
+            KeyProbe::Wide(probe) => self.wide.find(probe, valid),
+        }
+    }
+
+    #[inline]
+    fn state(&self, vm: VmIndex, valid: u32) -> VmState {
+        let word = self.states.get(vm.0 as usize).map_or(0, |word| word.load(Ordering::Acquire));
+        let half = if valid == VALID_EVEN { word & 0xffff_ffff } else { word >> 32 };
+        unpack((half & 0xffff_ffff) as u32)
+    }
+}
+
+impl fmt::Debug for Table {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Table").field("capacity", &self.capacity).field("grace", &self.grace).finish_non_exhaustive()
+    }
+}
+
+/// A key of either width.
+enum KeyProbe {
+    Narrow(Probe<u64>),
+    Wide(Probe<WideKey>),
+}
+
+/// The mark of what readers of a generation look at.
+#[inline]
+const fn valid_in(generation: Generation) -> u32 {
+    if generation.0 & 1 == 0 { VALID_EVEN } else { VALID_ODD }
+}
+
+const MONITOR: u32 = 1 << 8;
+const LISTS_MACS: u32 = 1 << 9;
+const LISTS_IPV4: u32 = 1 << 10;
+const LISTS_IPV6: u32 = 1 << 11;
+
+/// Half a state word. What was never set is 0: restricted, enforced, listing nothing.
+fn pack(state: VmState) -> u32 {
+    let flag = |set: bool, flag: u32| if set { flag } else { 0 };
+    u32::from(state.class.0)
+        | flag(state.mode == Mode::Monitor, MONITOR)
+        | flag(state.lists_macs, LISTS_MACS)
+        | flag(state.lists_ipv4, LISTS_IPV4)
+        | flag(state.lists_ipv6, LISTS_IPV6)
+}
+
+#[inline]
+fn unpack(half: u32) -> VmState {
+    VmState {
+        class: ClassId((half & 0xff) as u8),
+        mode: if half & MONITOR == 0 { Mode::Enforce } else { Mode::Monitor },
+        lists_macs: half & LISTS_MACS != 0,
+        lists_ipv4: half & LISTS_IPV4 != 0,
+        lists_ipv6: half & LISTS_IPV6 != 0,
+    }
+}

@@ -1,0 +1,152 @@
+//! A worker's side of the table.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::sync::Arc;
+
+use super::super::quiescent::Pass;
+use super::{Family, Generation, MacAddr, Scope, Table, VmIndex, VmState, valid_in};
+
+/// The handle of one worker: made once per worker, moved to its thread, never shared.
+///
+/// Offline at first: grace periods do not wait for it. The writer's next change waits for a reader that is online and
+/// takes no snapshot, so a worker that sleeps or stops says [`go_offline`](Reader::go_offline).
+#[derive(Debug)]
+pub struct Reader {
+    table: Arc<Table>,
+    pass: Pass,
+}
+
+impl Reader {
+    pub(super) fn new(table: Arc<Table>, pass: Pass) -> Self {
+        Self { table, pass }
+    }
+
+    /// From now on changes wait for this reader. [`snapshot`](Reader::snapshot) does it too where it has to.
+    pub fn go_online(&mut self) {
+        self.pass.go_online();
+    }
+
+    /// From now on changes do not wait for this reader. It has no snapshot now: the borrow says so.
+    pub fn go_offline(&mut self) {
+        self.pass.go_offline();
+    }
+
+    /// Whether changes wait for this reader.
+    #[must_use]
+    pub fn is_online(&self) -> bool {
+        self.pass.is_online()
+    }
+
+    /// The newest state. Gives up the one before, which therefore must be gone: a snapshot borrows its reader until
+    /// its last use.
+    ///
+    /// ```compile_fail,E0499
+    /// # use portcullis::vm::table::{Capacity, Table};
+    /// let (_writer, mut readers) = Table::create(Capacity { vms: 1, keys: 1 }, 1).unwrap();
+    /// let old = readers[0].snapshot();
+    /// let new = readers[0].snapshot();
+    /// assert!(old.generation() <= new.generation()); // `old` is used after it was given up
+    /// ```
+    #[inline]
+    pub fn snapshot(&mut self) -> Snapshot<'_> {
+        Snapshot::new(&self.table, self.pass.turn())
+    }
+}
+
+/// One state of the table, whole, for as long as the borrow lasts.
+#[derive(Clone, Copy, Debug)]
+pub struct Snapshot<'a> {
+    table: &'a Table,
+    generation: Generation,
+    /// The mark of entries that this snapshot looks at.
+    valid: u32,
+}
+
+impl<'a> Snapshot<'a> {
+    #[inline]
+    pub(super) fn new(table: &'a Table, generation: Generation) -> Self {
+        Self { table, generation, valid: valid_in(generation) }
+    }
+
+    /// Which state this is.
+    #[inline]
+    #[must_use]
+    pub fn generation(self) -> Generation {
+        self.generation
+    }
+
+    /// The VM that lists a MAC.
+    #[inline]
+    #[must_use]
+    pub fn vm_by_mac(self, scope: Scope, mac: MacAddr) -> Option<VmIndex> {
+        self.table.narrow.find(self.table.mac(scope, mac), self.valid)
+    }
+
+    /// The VM that lists an address, by the longest prefix.
+    #[inline]
+    #[must_use]
+    pub fn vm_by_ipv4(self, scope: Scope, address: Ipv4Addr) -> Option<VmIndex> {
+        let lengths = self.table.lengths.in_use(Family::Ipv4, self.valid);
+        let probe = |length| self.table.narrow.find(self.table.ipv4(scope, address, length), self.valid);
+        lengths.into_iter().find_map(probe)
+    }
+
+    /// The VM that lists an address, by the longest prefix.
+    #[inline]
+    #[must_use]
+    pub fn vm_by_ipv6(self, scope: Scope, address: Ipv6Addr) -> Option<VmIndex> {
+        let mut lengths = self.table.lengths.in_use(Family::Ipv6, self.valid);
+        lengths.find_map(|length| self.table.wide.find(self.table.ipv6(scope, address, length), self.valid))
+    }
+
+    /// The VM that lists an address, by the longest prefix. An IPv4-mapped IPv6 address is an IPv6 address.
+    #[inline]
+    #[must_use]
+    pub fn vm_by_ip(self, scope: Scope, address: IpAddr) -> Option<VmIndex> {
+        match address {
+            IpAddr::V4(address) => self.vm_by_ipv4(scope, address),
+            IpAddr::V6(address) => self.vm_by_ipv6(scope, address),
+        }
+    }
+
+    /// What is known of a VM. Restricted, enforced and listing nothing, if nothing is.
+    #[inline]
+    #[must_use]
+    pub fn state(self, vm: VmIndex) -> VmState {
+        self.table.state(vm, self.valid)
+    }
+
+    /// Asks the CPU for what [`vm_by_mac`](Snapshot::vm_by_mac) will read.
+    #[inline]
+    pub fn prefetch_mac(self, scope: Scope, mac: MacAddr) {
+        self.table.narrow.prefetch(self.table.mac(scope, mac).hash);
+    }
+
+    /// Asks the CPU for what [`vm_by_ip`](Snapshot::vm_by_ip) will read first: buckets of the longest prefixes.
+    #[inline]
+    pub fn prefetch_ip(self, scope: Scope, address: IpAddr) {
+        match address {
+            IpAddr::V4(address) => {
+                for length in self.table.lengths.in_use(Family::Ipv4, self.valid).take(PREFETCHED_LENGTHS_MAX) {
+                    self.table.narrow.prefetch(self.table.ipv4(scope, address, length).hash);
+                }
+            }
+            IpAddr::V6(address) => {
+                for length in self.table.lengths.in_use(Family::Ipv6, self.valid).take(PREFETCHED_LENGTHS_MAX) {
+                    self.table.wide.prefetch(self.table.ipv6(scope, address, length).hash);
+                }
+            }
+        }
+    }
+
+    /// Asks the CPU for what [`state`](Snapshot::state) will read.
+    #[inline]
+    pub fn prefetch_state(self, vm: VmIndex) {
+        if let Some(word) = self.table.states.get(vm.0 as usize) {
+            crate::cpu::prefetch(word);
+        }
+    }
+}
+
+/// Beyond these a prefetch costs more hashing than it saves waiting: most addresses are listed in full length.
+const PREFETCHED_LENGTHS_MAX: usize = 4;
