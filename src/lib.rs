@@ -3,4 +3,5 @@
 
 pub mod cpu;
 pub mod packet;
+pub mod policy;
 pub mod vm;

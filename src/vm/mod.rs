@@ -1,6 +1,8 @@
 //! The virtual machines the box knows: the writable truth about them and the table that workers read.
 
 pub mod quiescent;
+pub mod record;
+pub mod registry;
 mod sync;
 pub mod table;
 

@@ -1,0 +1,170 @@
+//! Whose frame is it? Privilege needs agreeing evidence; missing evidence means restricted.
+
+use std::net::IpAddr;
+
+use super::{Case, Direction, DropReason, Observed, Policy};
+use crate::vm::table::Snapshot;
+use crate::vm::{ClassId, Mode, VmIndex, VmState};
+
+/// What is wrong with a frame's identity.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Finding {
+    /// The MAC says one VM, the IP address another or nobody.
+    SpoofIp,
+    /// The IP address says a VM that lists MACs, and the MAC is nobody's.
+    SpoofMac,
+    /// Nothing confirms that the IP address is the VM's own.
+    MissingEvidence,
+}
+
+impl Finding {
+    /// The two pieces of evidence exclude each other.
+    #[must_use]
+    pub const fn is_contradiction(self) -> bool {
+        matches!(self, Self::SpoofIp | Self::SpoofMac)
+    }
+
+    /// The reason of a drop that rests on this finding.
+    #[must_use]
+    pub const fn drop_reason(self) -> DropReason {
+        match self {
+            Self::SpoofIp => DropReason::SpoofIp,
+            Self::SpoofMac => DropReason::SpoofMac,
+            Self::MissingEvidence => DropReason::MissingEvidence,
+        }
+    }
+
+    /// How a forwarded frame with this finding is counted.
+    #[must_use]
+    pub const fn observed(self) -> Observed {
+        match self {
+            Self::SpoofIp => Observed::SpoofIp,
+            Self::SpoofMac => Observed::SpoofMac,
+            Self::MissingEvidence => Observed::MissingEvidence,
+        }
+    }
+}
+
+/// Whose frame it is, and what is closed to it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Identity {
+    /// The VM that counts the frame; `None` is the unknown one.
+    pub vm: Option<VmIndex>,
+    /// The class of that VM, or the class of unknown frames.
+    pub class: ClassId,
+    /// Classes whose ports are closed beside those of `class`.
+    pub also: [Option<ClassId>; 2],
+    /// What is wrong with the evidence.
+    pub finding: Option<Finding>,
+    /// The VM's own mode.
+    pub mode: Mode,
+}
+
+impl Identity {
+    /// Whether `port` is closed for the frame.
+    #[must_use]
+    pub fn closes(&self, policy: &Policy, port: u16) -> bool {
+        self.any_class(|class| policy.classes.get(class).ports.contains(port))
+    }
+
+    /// Whether any port at all is closed for the frame.
+    #[must_use]
+    pub fn closes_any(&self, policy: &Policy) -> bool {
+        self.any_class(|class| !policy.classes.get(class).ports.is_empty())
+    }
+
+    /// Whether a denied frame is forwarded all the same. The mode of a VM or class counts only where nothing is wrong
+    /// with the identity, else one VM's monitor mode would change something for another.
+    #[must_use]
+    pub fn is_monitored(&self, policy: &Policy) -> bool {
+        let own = self.finding.is_none()
+            && (self.mode == Mode::Monitor || policy.classes.get(self.class).mode == Mode::Monitor);
+        own || policy.mode == Mode::Monitor
+    }
+
+    fn any_class(&self, closes: impl Fn(ClassId) -> bool) -> bool {
+        closes(self.class) || self.also.iter().flatten().any(|&class| closes(class))
+    }
+}
+
+/// What the MAC says.
+enum Station {
+    Vm(VmIndex, VmState),
+    Router,
+    Nobody,
+}
+
+/// Reads the identity table of the contract. On egress the evidence is the source's MAC and IP address, on ingress the
+/// destination's; [`Case`] holds the right ones.
+pub(super) fn identify(policy: &Policy, snapshot: Snapshot<'_>, case: &Case) -> Identity {
+    let station = if policy.via.binary_search(&case.mac).is_ok() {
+        Station::Router
+    } else {
+        match snapshot.vm_by_mac(case.scope, case.mac) {
+            Some(vm) => Station::Vm(vm, snapshot.state(vm)),
+            None => Station::Nobody,
+        }
+    };
+    let owner = case.address.and_then(|address| snapshot.vm_by_ip(case.scope, address));
+
+    match (station, owner) {
+        (Station::Vm(a, state), Some(b)) if a == b => of(a, state),
+        (Station::Vm(a, state), Some(b)) => contradiction(Finding::SpoofIp, a, state, Some(snapshot.state(b).class)),
+        (Station::Vm(a, state), None) if !state.lists_ipv4 && !state.lists_ipv6 => of(a, state),
+        (Station::Vm(a, state), None) => match case.address {
+            Some(address) if is_link_local(address) => missing_evidence(of(a, state)),
+            Some(IpAddr::V4(_)) if state.lists_ipv4 => contradiction(Finding::SpoofIp, a, state, None),
+            Some(IpAddr::V6(_)) if state.lists_ipv6 => contradiction(Finding::SpoofIp, a, state, None),
+            Some(_) | None => missing_evidence(of(a, state)),
+        },
+        (Station::Router, Some(b)) => of(b, snapshot.state(b)),
+        (Station::Nobody, Some(b)) => match snapshot.state(b) {
+            state if state.lists_macs => contradiction(Finding::SpoofMac, b, state, None),
+            state => of(b, state),
+        },
+        (Station::Router | Station::Nobody, None) => {
+            let (class, mode) = (policy.unknown_class, Mode::Enforce);
+            let unknown = Identity { vm: None, class, also: [None; 2], finding: None, mode };
+            if case.address.is_some() { unknown } else { missing_evidence(unknown) }
+        }
+    }
+}
+
+/// The evidence agrees.
+fn of(vm: VmIndex, state: VmState) -> Identity {
+    Identity { vm: Some(vm), class: state.class, also: [None; 2], finding: None, mode: state.mode }
+}
+
+/// Nothing confirms `identity`: what `restricted` closes is closed too.
+fn missing_evidence(identity: Identity) -> Identity {
+    Identity { also: [Some(ClassId::RESTRICTED), None], finding: Some(Finding::MissingEvidence), ..identity }
+}
+
+/// A contradiction never gains: closed is what `restricted` closes and what every class that the evidence names closes.
+fn contradiction(finding: Finding, vm: VmIndex, state: VmState, other: Option<ClassId>) -> Identity {
+    Identity { also: [Some(ClassId::RESTRICTED), other], finding: Some(finding), ..of(vm, state) }
+}
+
+/// fe80::/10 (RFC 4291, 2.5.6): every IPv6 station has such addresses, no inventory lists them.
+fn is_link_local(address: IpAddr) -> bool {
+    matches!(address, IpAddr::V6(address) if address.is_unicast_link_local())
+}
+
+impl Case {
+    /// Asks the CPU for the table lines that [`identify`] will read.
+    #[inline]
+    pub fn prefetch(&self, snapshot: Snapshot<'_>) {
+        snapshot.prefetch_mac(self.scope, self.mac);
+        if let Some(address) = self.address {
+            snapshot.prefetch_ip(self.scope, address);
+        }
+    }
+}
+
+/// Which end of a frame is the VM.
+pub(super) fn vm_side<T>(direction: Direction, source: T, destination: T) -> (T, T) {
+    match direction {
+        Direction::Egress => (source, destination),
+        Direction::Ingress => (destination, source),
+    }
+}
