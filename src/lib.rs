@@ -1,7 +1,12 @@
 //! Portcullis: a mail-port firewall between a hosting grid's virtual machines and the uplink.
 #![deny(unsafe_code)]
 
+pub mod app;
+pub mod config;
 pub mod cpu;
+pub mod dataplane;
 pub mod packet;
 pub mod policy;
+pub mod port;
+pub mod telemetry;
 pub mod vm;

@@ -1,0 +1,117 @@
+//! How much memory DPDK needs, and whether huge pages can give it.
+
+use std::fs;
+use std::path::Path;
+
+use crate::config::{Config, Hugepages};
+
+/// Mbufs a worker's cache may hold on to, beyond what is in rings and bursts.
+pub const MBUF_CACHE: u32 = 256;
+
+/// Smallest room for a frame in one packet buffer: an ordinary Ethernet frame with tags fits, and drivers like it.
+const ROOM_BYTES_MIN: u16 = 2048;
+/// Ethernet header, four tags and frame check sequence around an IP packet of the MTU.
+const FRAMING_BYTES: u16 = 14 + 4 * 4 + 4;
+/// Descriptor, headroom, pool header and cache-line padding of one packet buffer.
+const MBUF_OVERHEAD_BYTES: u64 = 128 + 128 + 64 + 64;
+/// What EAL, drivers and rings take beside the packet buffers.
+const BASE_MIB: u32 = 32;
+
+/// What to ask of DPDK.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Plan {
+    /// Packet buffers of the one pool.
+    pub mbufs: u32,
+    /// Bytes of a frame that fit in one.
+    pub room_bytes: u16,
+    /// Memory in MiB.
+    pub memory_mib: u32,
+}
+
+/// Plans for a configuration whose ports have up to `queues` queues each.
+#[must_use]
+pub fn plan(config: &Config, workers: u32) -> Plan {
+    let mtu = config.links.iter().map(|link| link.mtu).max().unwrap_or(1500);
+    let room_bytes = mtu.saturating_add(FRAMING_BYTES).next_multiple_of(64).max(ROOM_BYTES_MIN);
+    // Every descriptor of every queue may hold a buffer, every worker a burst on each lane and a full cache.
+    let rings: u32 = config
+        .links
+        .iter()
+        .map(|link| {
+            let queues = link.queues.map_or(workers, u32::from);
+            2 * queues * (u32::from(link.rx_descriptors) + u32::from(link.tx_descriptors))
+        })
+        .sum();
+    let lanes = u32::try_from(config.links.len()).unwrap_or(u32::MAX).saturating_mul(2);
+    let held = workers.saturating_mul(MBUF_CACHE * 2 + lanes.saturating_mul(64));
+    // A ring of 2^n - 1 wastes least.
+    let computed = rings.saturating_add(held).clamp(1023, 1 << 30).next_power_of_two() - 1;
+    let mbufs = config.dpdk.mbufs.unwrap_or(computed);
+    let memory_mib = config.dpdk.memory_mib.unwrap_or_else(|| memory_mib(mbufs, room_bytes));
+    Plan { mbufs, room_bytes, memory_mib }
+}
+
+/// MiB for so many buffers.
+#[must_use]
+pub fn memory_mib(mbufs: u32, room_bytes: u16) -> u32 {
+    let bytes = u64::from(mbufs) * (u64::from(room_bytes) + MBUF_OVERHEAD_BYTES);
+    u32::try_from((bytes + bytes / 16) >> 20).unwrap_or(u32::MAX).saturating_add(BASE_MIB)
+}
+
+/// Whether to use huge pages: as configured, or when enough of them are free.
+#[must_use]
+pub fn use_hugepages(wanted: Hugepages, memory_mib: u32) -> bool {
+    match wanted {
+        Hugepages::On => true,
+        Hugepages::Off => false,
+        Hugepages::Auto => hugetlbfs_is_mounted() && free_hugepages_mib() >= u64::from(memory_mib),
+    }
+}
+
+fn free_hugepages_mib() -> u64 {
+    let Ok(sizes) = fs::read_dir("/sys/kernel/mm/hugepages") else { return 0 };
+    let mib = |path: &Path| {
+        let kib: u64 = path.file_name()?.to_str()?.strip_prefix("hugepages-")?.strip_suffix("kB")?.parse().ok()?;
+        let free: u64 = fs::read_to_string(path.join("free_hugepages")).ok()?.trim().parse().ok()?;
+        Some(free * kib / 1024)
+    };
+    sizes.filter_map(|entry| mib(&entry.ok()?.path())).max().unwrap_or(0)
+}
+
+fn hugetlbfs_is_mounted() -> bool {
+    let mounts = fs::read_to_string("/proc/mounts").unwrap_or_default();
+    mounts.lines().any(|line| line.split(' ').nth(2) == Some("hugetlbfs"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn config(link: &str) -> Config {
+        let text = format!("[[link]]\nname = \"a\"\ninside = \"net_null0\"\noutside = \"net_null1\"\n{link}");
+        Config::parse(&text, Path::new("test")).unwrap()
+    }
+
+    #[test]
+    fn every_descriptor_can_hold_a_buffer() {
+        let one = plan(&config(""), 1);
+        assert_eq!((one.mbufs, one.room_bytes), (8191, 2048), "2 ports x 2 x 1024 descriptors, caches, bursts");
+        let four = plan(&config(""), 4);
+        assert_eq!(four.mbufs, 32767);
+        assert!(four.memory_mib > one.memory_mib);
+    }
+
+    #[test]
+    fn jumbo_frames_fit_in_one_buffer() {
+        let plan = plan(&config("mtu = 9000"), 1);
+        assert!(plan.room_bytes >= 9034 && plan.room_bytes.is_multiple_of(64));
+        assert!(u64::from(plan.memory_mib) << 20 > u64::from(plan.mbufs) * u64::from(plan.room_bytes));
+    }
+
+    #[test]
+    fn what_the_file_says_is_taken() {
+        let mut config = config("queues = 2");
+        config.dpdk.mbufs = Some(100_000);
+        assert_eq!(plan(&config, 1).mbufs, 100_000);
+    }
+}

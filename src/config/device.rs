@@ -1,0 +1,121 @@
+//! How devices and prefixes are written.
+
+use std::fmt;
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+use serde::{Deserialize, Deserializer};
+
+/// A port's device: a PCI address (`0000:03:00.0`, with device arguments behind a comma if need be) or the description
+/// of a virtual one (`net_pcap0,rx_pcap=in.pcap`).
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub enum Device {
+    /// On the PCI bus. The name is the full address, as EAL calls the port.
+    Pci {
+        /// `0000:03:00.0`
+        name: String,
+        /// What EAL's `-a` takes.
+        allow: String,
+    },
+    /// Made by EAL.
+    Virtual {
+        /// `net_pcap0`
+        name: String,
+        /// What EAL's `--vdev` takes.
+        vdev: String,
+    },
+}
+
+/// Text that names no device.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("`{0}` is neither a PCI address (0000:03:00.0) nor a virtual device (net_tap0,iface=inside)")]
+pub struct DeviceError(String);
+
+impl Device {
+    /// The name of the port that EAL makes of it.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        match self {
+            Self::Pci { name, .. } | Self::Virtual { name, .. } => name,
+        }
+    }
+}
+
+impl fmt::Display for Device {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Pci { allow, .. } => f.write_str(allow),
+            Self::Virtual { vdev, .. } => f.write_str(vdev),
+        }
+    }
+}
+
+impl TryFrom<String> for Device {
+    type Error = DeviceError;
+
+    fn try_from(text: String) -> Result<Self, DeviceError> {
+        let (name, arguments) = text.split_once(',').map_or((text.as_str(), ""), |(name, rest)| (name, rest));
+        if let Some(address) = pci_address(name) {
+            let comma = if arguments.is_empty() { "" } else { "," };
+            return Ok(Self::Pci { allow: format!("{address}{comma}{arguments}"), name: address });
+        }
+        let plain = |b: u8| b.is_ascii_alphanumeric() || b == b'_';
+        let (driver, number) = name.split_at(name.trim_end_matches(|c: char| c.is_ascii_digit()).len());
+        if driver.len() > 4 && driver.contains('_') && driver.bytes().all(plain) && number.len() <= 5 {
+            return Ok(Self::Virtual { name: name.to_owned(), vdev: text });
+        }
+        Err(DeviceError(text.chars().take(120).collect()))
+    }
+}
+
+/// `0000:03:00.0` for that or for `03:00.0`, in any case.
+fn pci_address(text: &str) -> Option<String> {
+    let (rest, function) = text.rsplit_once('.')?;
+    let mut parts = rest.rsplit(':');
+    let (device, bus, domain) = (parts.next()?, parts.next()?, parts.next().unwrap_or("0000"));
+    let hex = |part: &str, digits: usize| part.len() == digits && part.bytes().all(|b| b.is_ascii_hexdigit());
+    let valid = parts.next().is_none() && hex(domain, 4) && hex(bus, 2) && hex(device, 2) && hex(function, 1);
+    valid.then(|| format!("{domain}:{bus}:{device}.{function}").to_ascii_lowercase())
+}
+
+/// `10.0.0.5` as well as `10.0.0.0/24`.
+pub(super) fn address_or_prefix<'de, D: Deserializer<'de>>(deserializer: D) -> Result<IpNet, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    let address = text.parse::<IpAddr>().map(IpNet::from);
+    address.or_else(|_| text.parse::<IpNet>()).map_err(|_| {
+        serde::de::Error::custom(format!(
+            "`{text}` is not an IP address or prefix; write 198.51.100.25 or 2001:db8::/64"
+        ))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pci_addresses_are_normalised() {
+        for text in ["0000:03:00.0", "03:00.0", "0000:3B:00.1,mprq_en=1"] {
+            let device = Device::try_from(text.to_owned()).unwrap();
+            assert!(matches!(&device, Device::Pci { name, .. } if name.starts_with("0000:")), "{device:?}");
+        }
+        assert_eq!(Device::try_from("0000:3B:00.1,a=1".to_owned()).unwrap().to_string(), "0000:3b:00.1,a=1");
+    }
+
+    #[test]
+    fn virtual_devices_keep_their_arguments() {
+        let device = Device::try_from("net_pcap0,rx_pcap=in.pcap,tx_pcap=out.pcap".to_owned()).unwrap();
+        assert_eq!(
+            (device.name(), device.to_string().as_str()),
+            ("net_pcap0", "net_pcap0,rx_pcap=in.pcap,tx_pcap=out.pcap")
+        );
+    }
+
+    #[test]
+    fn anything_else_is_refused() {
+        for text in ["", "eth0", "3:0.0", "0000:03:00", "net pcap0", "net_", "net_pcap0 ,x", "--no-pci"] {
+            assert!(Device::try_from(text.to_owned()).is_err(), "{text:?}");
+        }
+    }
+}

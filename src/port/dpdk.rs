@@ -1,0 +1,51 @@
+//! The data plane's ports over DPDK queues: names only, the work is done in the `dpdk` crate.
+
+use dpdk::{Burst, RxQueue, TxQueue};
+
+use super::{BURST_FRAMES_MAX, Frames, Rx, Tx};
+
+const _: () = assert!(BURST_FRAMES_MAX == dpdk::BURST_FRAMES_MAX, "a mask has a bit for each frame of either burst");
+
+impl Frames for Burst {
+    #[inline]
+    fn count(&self) -> usize {
+        self.len()
+    }
+
+    #[inline]
+    fn head(&self, index: usize) -> &[u8] {
+        Self::head(self, index)
+    }
+
+    #[inline]
+    fn length(&self, index: usize) -> usize {
+        Self::length(self, index)
+    }
+
+    fn gather(&self, index: usize, into: &mut [u8]) -> usize {
+        Self::gather(self, index, into)
+    }
+
+    #[inline]
+    fn keep(&mut self, mask: u64) {
+        Self::keep(self, mask);
+    }
+}
+
+impl Rx for RxQueue {
+    type Burst = Burst;
+
+    #[inline]
+    fn receive(&mut self, burst: &mut Burst) {
+        Self::receive(self, burst);
+    }
+}
+
+impl Tx for TxQueue {
+    type Burst = Burst;
+
+    #[inline]
+    fn send(&mut self, burst: &mut Burst) {
+        Self::send(self, burst);
+    }
+}

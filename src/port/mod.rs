@@ -1,0 +1,47 @@
+//! Where frames come from and go to: the seam between the data plane and its ports.
+//!
+//! The traits are generic and monomorphised, so that the pipeline which runs on DPDK queues runs unchanged, at no cost,
+//! on the [`memory`] ports of tests, benches and fuzzing. This module knows bytes only.
+
+#[cfg(feature = "dpdk")]
+mod dpdk;
+pub mod memory;
+
+/// Most frames of one burst, and so the width of [`Frames::keep`]'s mask.
+pub const BURST_FRAMES_MAX: usize = 64;
+
+/// An ordered set of at most [`BURST_FRAMES_MAX`] frames, owned: dropping it frees them.
+pub trait Frames {
+    /// How many frames there are.
+    fn count(&self) -> usize;
+
+    /// The first bytes of a frame, as they lie in one piece; empty for an index beyond the last.
+    fn head(&self, index: usize) -> &[u8];
+
+    /// The true length of a frame in bytes.
+    fn length(&self, index: usize) -> usize;
+
+    /// Copies the first bytes of a frame over all its segments and says how many they were.
+    fn gather(&self, index: usize, into: &mut [u8]) -> usize;
+
+    /// Frees the frames whose bit (least significant is frame 0) is not set; the others keep their order.
+    fn keep(&mut self, mask: u64);
+}
+
+/// A receive queue.
+pub trait Rx {
+    /// What it fills.
+    type Burst: Frames;
+
+    /// Takes what has arrived into `burst`, which must be empty.
+    fn receive(&mut self, burst: &mut Self::Burst);
+}
+
+/// A transmit queue.
+pub trait Tx {
+    /// What it sends.
+    type Burst: Frames;
+
+    /// Sends from the front; what the queue refused stays in `burst`, in order.
+    fn send(&mut self, burst: &mut Self::Burst);
+}

@@ -1,0 +1,360 @@
+//! Counters: one block per worker, written by that worker alone with plain stores, read from outside at any time.
+//!
+//! *The balance*: for each link and direction, `rx = tx + sum of drops`, where `tx` is what left by the other port. A
+//! worker adds a whole burst at once, between two steps of the block's sequence number; a reader that saw the number
+//! move reads again. So the balance holds in every reading, under load too, and the worker never waits.
+//!
+//! Counters of VMs stand apart: they count judged frames only and are read one VM at a time.
+
+use std::sync::atomic::{AtomicU64, Ordering, fence};
+
+use crossbeam::utils::CachePadded;
+use zerocopy::FromZeros;
+
+use crate::policy::{Direction, DropReason, LinkIndex, Observed, Tally};
+use crate::vm::VmIndex;
+
+const REASONS: usize = DropReason::ALL.len();
+const OBSERVED: usize = Observed::ALL.len();
+const TALLIES: usize = Tally::ALL.len();
+
+/// Frames of one link and direction.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LaneCounts {
+    /// Received by the entry port, as the driver handed them over.
+    pub rx: u64,
+    /// Sent by the other port of the link.
+    pub tx: u64,
+    /// Dropped, by [`DropReason`].
+    pub drops: [u64; REASONS],
+    /// Seen on frames that were not dropped for it, by [`Observed`].
+    pub observed: [u64; OBSERVED],
+}
+
+impl Default for LaneCounts {
+    fn default() -> Self {
+        Self { rx: 0, tx: 0, drops: [0; REASONS], observed: [0; OBSERVED] }
+    }
+}
+
+impl LaneCounts {
+    /// Whether each received frame was sent or counted under one reason.
+    #[must_use]
+    pub fn is_balanced(&self) -> bool {
+        self.rx == self.tx + self.drops.iter().sum::<u64>()
+    }
+
+    /// Dropped frames of one reason.
+    #[must_use]
+    pub fn dropped(&self, reason: DropReason) -> u64 {
+        self.drops.get(reason as usize).copied().unwrap_or(0)
+    }
+
+    /// Observations of one kind.
+    #[must_use]
+    pub fn seen(&self, observed: Observed) -> u64 {
+        self.observed.get(observed as usize).copied().unwrap_or(0)
+    }
+
+    /// Adds another lane's counts.
+    pub fn add(&mut self, other: &Self) {
+        self.rx += other.rx;
+        self.tx += other.tx;
+        self.drops.iter_mut().zip(other.drops).for_each(|(sum, n)| *sum += n);
+        self.observed.iter_mut().zip(other.observed).for_each(|(sum, n)| *sum += n);
+    }
+}
+
+/// Judged frames of one VM (or of the unknown one) and direction.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
+pub struct VmCounts {
+    /// Judged and forwarded.
+    pub allowed: u64,
+    /// Judged and dropped.
+    pub denied: u64,
+    /// Forwarded because a relay or an exception covers them.
+    pub excepted: u64,
+    /// Forwarded by monitor mode.
+    pub would_deny: u64,
+}
+
+impl VmCounts {
+    /// Adds another reading.
+    pub fn add(&mut self, other: Self) {
+        self.allowed += other.allowed;
+        self.denied += other.denied;
+        self.excepted += other.excepted;
+        self.would_deny += other.would_deny;
+    }
+
+    /// What was counted since `base` was read.
+    #[must_use]
+    pub fn since(self, base: Self) -> Self {
+        Self {
+            allowed: self.allowed.saturating_sub(base.allowed),
+            denied: self.denied.saturating_sub(base.denied),
+            excepted: self.excepted.saturating_sub(base.excepted),
+            would_deny: self.would_deny.saturating_sub(base.would_deny),
+        }
+    }
+
+    /// Whether nothing was judged.
+    #[must_use]
+    pub fn is_zero(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+/// What one worker counts of one burst, before it is added to its block: plain numbers on the worker's stack.
+#[derive(Debug, Default)]
+pub struct BurstCounts {
+    rx: u64,
+    tx: u64,
+    drops: Touched<REASONS>,
+    observed: Touched<OBSERVED>,
+}
+
+/// Numbers of which few change in a burst: `touched` says which.
+#[derive(Debug)]
+struct Touched<const N: usize> {
+    touched: u64,
+    counts: [u64; N],
+}
+
+impl<const N: usize> Default for Touched<N> {
+    fn default() -> Self {
+        const { assert!(N <= 64, "one bit each") };
+        Self { touched: 0, counts: [0; N] }
+    }
+}
+
+impl<const N: usize> Touched<N> {
+    #[inline]
+    fn add(&mut self, at: usize, frames: u64) {
+        if let Some(count) = self.counts.get_mut(at) {
+            *count += frames;
+            self.touched |= 1 << at;
+        }
+    }
+
+    /// Adds the touched numbers to `block` and starts again from zero.
+    #[inline]
+    fn flush(&mut self, block: &[AtomicU64; N]) {
+        while self.touched != 0 {
+            let at = self.touched.trailing_zeros() as usize;
+            self.touched &= self.touched - 1;
+            if let (Some(count), Some(counter)) = (self.counts.get_mut(at), block.get(at)) {
+                add(counter, std::mem::take(count));
+            }
+        }
+    }
+}
+
+impl BurstCounts {
+    /// Frames received.
+    #[inline]
+    pub fn received(&mut self, frames: u64) {
+        self.rx += frames;
+    }
+
+    /// Frames sent.
+    #[inline]
+    pub fn sent(&mut self, frames: u64) {
+        self.tx += frames;
+    }
+
+    /// Frames dropped for a reason.
+    #[inline]
+    pub fn dropped(&mut self, reason: DropReason, frames: u64) {
+        self.drops.add(reason as usize, frames);
+    }
+
+    /// Something was seen on a frame.
+    #[inline]
+    pub fn observed(&mut self, observed: Observed) {
+        self.observed.add(observed as usize, 1);
+    }
+}
+
+/// Everything one worker counts.
+#[derive(Debug)]
+pub struct Block {
+    /// Odd while the worker adds a burst.
+    sequence: CachePadded<AtomicU64>,
+    lanes: Vec<CachePadded<Lane>>,
+    unknown: [[AtomicU64; TALLIES]; 2],
+    /// [`VM_COUNTERS`] for each VM of the table; pages are touched when their VM is first judged.
+    vms: Box<[AtomicU64]>,
+}
+
+const VM_COUNTERS: usize = 2 * TALLIES;
+
+#[derive(Debug)]
+struct Lane {
+    rx: AtomicU64,
+    tx: AtomicU64,
+    drops: [AtomicU64; REASONS],
+    observed: [AtomicU64; OBSERVED],
+}
+
+/// Adds with a plain load and store: each counter has one writer.
+#[inline]
+fn add(counter: &AtomicU64, frames: u64) {
+    counter.store(counter.load(Ordering::Relaxed) + frames, Ordering::Relaxed);
+}
+
+impl Block {
+    /// Counters for a worker of `links` links over a table of `vms` VMs.
+    #[must_use]
+    pub fn new(links: usize, vms: usize) -> Self {
+        let lane = || Lane {
+            rx: AtomicU64::new(0),
+            tx: AtomicU64::new(0),
+            drops: [const { AtomicU64::new(0) }; REASONS],
+            observed: [const { AtomicU64::new(0) }; OBSERVED],
+        };
+        Self {
+            sequence: CachePadded::new(AtomicU64::new(0)),
+            lanes: (0..links * 2).map(|_| CachePadded::new(lane())).collect(),
+            unknown: [const { [const { AtomicU64::new(0) }; TALLIES] }; 2],
+            vms: <[AtomicU64]>::new_box_zeroed_with_elems(vms * VM_COUNTERS)
+                .expect("per-VM counters fit in memory; the table, which is larger, did"),
+        }
+    }
+
+    /// Adds a burst's counts and clears them. For the worker that owns the block.
+    #[inline]
+    pub fn add_burst(&self, link: LinkIndex, direction: Direction, burst: &mut BurstCounts) {
+        let Some(lane) = self.lanes.get(lane_at(link, direction)) else { return };
+        let sequence = self.sequence.load(Ordering::Relaxed);
+        self.sequence.store(sequence + 1, Ordering::Relaxed);
+        fence(Ordering::Release);
+        add(&lane.rx, std::mem::take(&mut burst.rx));
+        add(&lane.tx, std::mem::take(&mut burst.tx));
+        burst.drops.flush(&lane.drops);
+        burst.observed.flush(&lane.observed);
+        self.sequence.store(sequence + 2, Ordering::Release);
+    }
+
+    /// Counts a judged frame for its VM. For the worker that owns the block.
+    #[inline]
+    pub fn add_judged(&self, vm: Option<VmIndex>, direction: Direction, tally: Tally) {
+        let counter = match vm {
+            Some(vm) => self.vms.get(vm.0 as usize * VM_COUNTERS + direction as usize * TALLIES + tally as usize),
+            None => self.unknown.get(direction as usize).and_then(|tallies| tallies.get(tally as usize)),
+        };
+        if let Some(counter) = counter {
+            add(counter, 1);
+        }
+    }
+
+    /// A reading of one lane in which the balance holds, unless the worker changed the block during every one of many
+    /// attempts.
+    #[must_use]
+    pub fn lane(&self, link: LinkIndex, direction: Direction) -> LaneCounts {
+        const ATTEMPTS_MAX: usize = 10_000;
+        let Some(lane) = self.lanes.get(lane_at(link, direction)) else { return LaneCounts::default() };
+        let mut counts = LaneCounts::default();
+        for _ in 0..ATTEMPTS_MAX {
+            let before = self.sequence.load(Ordering::Acquire);
+            counts.rx = lane.rx.load(Ordering::Relaxed);
+            counts.tx = lane.tx.load(Ordering::Relaxed);
+            counts.drops.iter_mut().zip(&lane.drops).for_each(|(n, counter)| *n = counter.load(Ordering::Relaxed));
+            counts
+                .observed
+                .iter_mut()
+                .zip(&lane.observed)
+                .for_each(|(n, counter)| *n = counter.load(Ordering::Relaxed));
+            fence(Ordering::Acquire);
+            if before.is_multiple_of(2) && self.sequence.load(Ordering::Relaxed) == before {
+                break;
+            }
+            std::hint::spin_loop();
+        }
+        counts
+    }
+
+    /// Judged frames of one VM, or of the unknown one.
+    #[must_use]
+    pub fn judged(&self, vm: Option<VmIndex>, direction: Direction) -> VmCounts {
+        let counters = match vm {
+            Some(vm) => self.vms.get(vm.0 as usize * VM_COUNTERS + direction as usize * TALLIES..),
+            None => self.unknown.get(direction as usize).map(<[AtomicU64; TALLIES]>::as_slice),
+        };
+        let read = |tally: Tally| {
+            counters.and_then(|c| c.get(tally as usize)).map_or(0, |counter| counter.load(Ordering::Relaxed))
+        };
+        VmCounts {
+            allowed: read(Tally::Allowed),
+            denied: read(Tally::Denied),
+            excepted: read(Tally::Excepted),
+            would_deny: read(Tally::WouldDeny),
+        }
+    }
+}
+
+fn lane_at(link: LinkIndex, direction: Direction) -> usize {
+    link.0 * 2 + direction as usize
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LINK: LinkIndex = LinkIndex(0);
+
+    #[test]
+    fn a_burst_is_added_once_and_to_its_lane() {
+        let block = Block::new(2, 0);
+        let mut burst = BurstCounts::default();
+        burst.received(32);
+        burst.sent(30);
+        burst.dropped(DropReason::PortClosed, 2);
+        burst.observed(Observed::UdpMail);
+        block.add_burst(LinkIndex(1), Direction::Ingress, &mut burst);
+        block.add_burst(LinkIndex(1), Direction::Ingress, &mut burst);
+
+        let lane = block.lane(LinkIndex(1), Direction::Ingress);
+        assert_eq!((lane.rx, lane.tx, lane.dropped(DropReason::PortClosed)), (32, 30, 2));
+        assert_eq!(lane.seen(Observed::UdpMail), 1);
+        assert!(lane.is_balanced());
+        assert_eq!(block.lane(LinkIndex(1), Direction::Egress), LaneCounts::default());
+    }
+
+    #[test]
+    fn the_balance_holds_in_every_reading_while_the_worker_counts() {
+        let block = Block::new(1, 0);
+        std::thread::scope(|scope| {
+            let worker = scope.spawn(|| {
+                let mut burst = BurstCounts::default();
+                for frames in 0..200_000u64 {
+                    burst.received(frames % 33);
+                    burst.sent(frames % 33 / 2);
+                    burst.dropped(DropReason::ALL[(frames % 16) as usize], frames % 33 - frames % 33 / 2);
+                    block.add_burst(LINK, Direction::Egress, &mut burst);
+                }
+            });
+            let mut readings = 0;
+            while !worker.is_finished() || readings < 100 {
+                assert!(block.lane(LINK, Direction::Egress).is_balanced());
+                readings += 1;
+            }
+        });
+    }
+
+    #[test]
+    fn judged_frames_count_for_their_vm_and_direction() {
+        let block = Block::new(1, 3);
+        block.add_judged(Some(VmIndex(2)), Direction::Ingress, Tally::WouldDeny);
+        block.add_judged(Some(VmIndex(0)), Direction::Egress, Tally::Denied);
+        block.add_judged(None, Direction::Egress, Tally::Excepted);
+        assert_eq!(
+            block.judged(Some(VmIndex(2)), Direction::Ingress),
+            VmCounts { would_deny: 1, ..VmCounts::default() }
+        );
+        assert_eq!(block.judged(Some(VmIndex(0)), Direction::Egress), VmCounts { denied: 1, ..VmCounts::default() });
+        assert_eq!(block.judged(None, Direction::Egress), VmCounts { excepted: 1, ..VmCounts::default() });
+        assert!(block.judged(Some(VmIndex(1)), Direction::Egress).is_zero());
+        assert!(block.judged(Some(VmIndex(9)), Direction::Egress).is_zero(), "beyond the table");
+    }
+}

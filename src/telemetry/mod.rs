@@ -1,0 +1,4 @@
+//! What the box can say about itself: counters that workers write and anybody reads.
+
+pub mod counters;
+pub mod report;
