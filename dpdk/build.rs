@@ -13,7 +13,7 @@
 use std::env;
 use std::panic::{self, AssertUnwindSafe};
 use std::path::PathBuf;
-use std::process::{Command, exit};
+use std::process::Command;
 
 /// What to do when something is missing.
 const HINT: &str = "install what the build needs with `apt-get install libdpdk-dev libclang-dev clang pkg-config \
@@ -77,12 +77,12 @@ fn main() {
     for file in ["build.rs", "shim.h", "shim.c"] {
         println!("cargo::rerun-if-changed={file}");
     }
-    for name in ["PKG_CONFIG", "PKG_CONFIG_PATH", "LIBCLANG_PATH"] {
+    for name in ["PKG_CONFIG", "PKG_CONFIG_PATH", "PKG_CONFIG_LIBDIR", "LIBCLANG_PATH"] {
         println!("cargo::rerun-if-env-changed={name}");
     }
     if let Err(why) = build() {
+        // This alone fails the build, in one line; a failing exit would bury it in all that was printed before.
         println!("cargo::error={why}; {HINT}");
-        exit(1);
     }
 }
 
