@@ -92,9 +92,15 @@ uint32_t shim_lcore_id(void)
 
 uint64_t shim_pool_bytes(uint32_t mbufs, uint16_t data_room)
 {
-	uint32_t element = (uint32_t)sizeof(struct rte_mbuf) + data_room;
+	uint64_t element = rte_mempool_calc_obj_size((uint32_t)sizeof(struct rte_mbuf) + data_room, 0, NULL);
+	uint64_t page = (uint64_t)getpagesize();
 
-	return (uint64_t)mbufs * rte_mempool_calc_obj_size(element, 0, NULL);
+	/* Without hugepages no mbuf may cross a small page, so a usual one takes a page to itself. */
+	if (rte_eal_has_hugepages())
+		return mbufs * element;
+	if (element > page)
+		return mbufs * RTE_ALIGN_CEIL(element, page);
+	return (mbufs + page / element - 1) / (page / element) * page;
 }
 
 struct rte_mbuf *shim_frame_copy(struct rte_mempool *pool, const uint8_t *bytes, uint32_t length)

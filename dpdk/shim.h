@@ -113,7 +113,7 @@ int shim_errno(void);
 /* The calling thread's lcore, or UINT32_MAX when it is not EAL's. */
 uint32_t shim_lcore_id(void);
 
-/* Bytes of memory a packet pool of this shape takes, its mbufs' bookkeeping included. */
+/* Bytes of memory a packet pool of this shape takes, bookkeeping and unusable rests of pages included. */
 uint64_t shim_pool_bytes(uint32_t mbufs, uint16_t data_room);
 
 /* A new mbuf chain holding a copy of `bytes`, or NULL when the pool has not enough mbufs. */

@@ -11,6 +11,7 @@
 //!
 //! Refuses to know: what the bytes mean.
 
+use core::mem::MaybeUninit;
 use core::ptr::NonNull;
 use std::ffi::CString;
 
@@ -59,7 +60,7 @@ impl Mempool {
         let raw = unsafe { sys::rte_pktmbuf_pool_create(raw_name.as_ptr(), mbufs, cache, 0, room, -1) };
         NonNull::new(raw).map(|raw| Self { raw, mbufs, _eal: eal.clone() }).ok_or_else(|| {
             let cause = Errno::last();
-            // SAFETY: plain arithmetic on the two numbers.
+            // SAFETY: plain arithmetic on the two numbers and EAL's page size; EAL runs while `eal` exists.
             let bytes = unsafe { sys::shim_pool_bytes(mbufs, room) };
             Error::Pool { name: name.to_owned(), mbufs, bytes, cause }
         })
@@ -226,14 +227,16 @@ impl Burst {
         let taken = usize::from(send(self.slots.as_mut_ptr(), offered as u16)).min(offered);
         self.len = offered - taken;
         if self.len != 0 {
-            self.slots.copy_within(taken..offered, 0);
+            // SAFETY: slots[taken..offered] lie within the array (taken <= offered <= BURST_FRAMES_MAX); the frames before
+            // them are the queue's now, so overwriting those places loses nothing.
+            unsafe { core::ptr::copy(self.slots.as_ptr().add(taken), self.slots.as_mut_ptr(), self.len) };
         }
         taken
     }
 
     /// Moves the frames whose bit in `unwanted` is 1 behind the others, then frees them.
     fn sift(&mut self, unwanted: u64) {
-        let mut dropped = [core::ptr::null_mut(); BURST_FRAMES_MAX];
+        let mut dropped = [MaybeUninit::<*mut sys::rte_mbuf>::uninit(); BURST_FRAMES_MAX];
         let first = unwanted.trailing_zeros() as usize;
         let mut kept = first;
         for at in first..self.len {
@@ -242,18 +245,18 @@ impl Burst {
             unsafe {
                 let mbuf = *self.slots.get_unchecked(at);
                 *self.slots.get_unchecked_mut(kept) = mbuf;
-                *dropped.get_unchecked_mut(at - kept) = mbuf;
+                dropped.get_unchecked_mut(at - kept).write(mbuf);
             }
             kept += usize::from(unwanted >> at & 1 == 0);
         }
         // `dropped` now starts with every unwanted frame: a kept one there was overwritten, or lies beyond the count.
         let count = self.len - kept;
         self.len = kept;
-        // SAFETY: dropped[..count] were ours (invariant of `Burst`) and are no longer in slots[..len], so each is freed
-        // once; their pool exists as long as `_eal`.
+        // SAFETY: dropped[..count] are written; they were ours (invariant of `Burst`) and are no longer in slots[..len],
+        // so each is freed once; their pool exists as long as `_eal`.
         #[allow(clippy::cast_possible_truncation, reason = "count is at most BURST_FRAMES_MAX")]
         unsafe {
-            sys::rte_pktmbuf_free_bulk(dropped.as_mut_ptr(), count as u32);
+            sys::rte_pktmbuf_free_bulk(dropped.as_mut_ptr().cast(), count as u32);
         }
     }
 
