@@ -8,5 +8,6 @@ pub mod dataplane;
 pub mod packet;
 pub mod policy;
 pub mod port;
+pub mod suggest;
 pub mod telemetry;
 pub mod vm;

@@ -14,6 +14,8 @@ const ROOM_BYTES_MIN: u16 = 2048;
 const FRAMING_BYTES: u16 = 14 + 4 * 4 + 4;
 /// Descriptor, headroom, pool header and cache-line padding of one packet buffer.
 const MBUF_OVERHEAD_BYTES: u64 = 128 + 128 + 64 + 64;
+/// Without huge pages DPDK lets no packet buffer straddle two pages.
+const PAGE_BYTES: u64 = 4096;
 /// What EAL, drivers and rings take beside the packet buffers.
 const BASE_MIB: u32 = 32;
 
@@ -54,7 +56,8 @@ pub fn plan(config: &Config, workers: u32) -> Plan {
 /// MiB for so many buffers.
 #[must_use]
 pub fn memory_mib(mbufs: u32, room_bytes: u16) -> u32 {
-    let bytes = u64::from(mbufs) * (u64::from(room_bytes) + MBUF_OVERHEAD_BYTES);
+    let mbuf = (u64::from(room_bytes) + MBUF_OVERHEAD_BYTES).next_multiple_of(PAGE_BYTES);
+    let bytes = u64::from(mbufs) * mbuf;
     u32::try_from((bytes + bytes / 16) >> 20).unwrap_or(u32::MAX).saturating_add(BASE_MIB)
 }
 

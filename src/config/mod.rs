@@ -17,6 +17,7 @@ pub use device::{Device, DeviceError};
 
 use crate::packet::{MacAddr, VlanId};
 use crate::policy::{Class, Classes, Direction, Policy, PortRange, RESTRICTED, Relay, UNRESTRICTED, VlanScopes};
+use crate::suggest::{did_you_mean, suggestion};
 use crate::vm::{Mode, Scope};
 
 /// Everything the file says.
@@ -437,24 +438,6 @@ fn class(name: &str, section: &ClassSection) -> Class {
 
 fn relay(section: &RelaySection) -> Relay {
     Relay { name: section.name.clone(), prefix: section.prefix, ports: section.ports.iter().copied().collect() }
-}
-
-/// For serde's "unknown field `x`, expected one of `a`, `b`": the nearest of what was expected.
-#[must_use]
-pub fn suggestion(message: &str) -> String {
-    let mut quoted = message.split('`').skip(1).step_by(2);
-    match quoted.next() {
-        Some(unknown) if message.contains("unknown ") => did_you_mean(unknown, quoted),
-        _ => String::new(),
-    }
-}
-
-fn did_you_mean<'a>(unknown: &str, known: impl Iterator<Item = &'a str>) -> String {
-    let nearest = known
-        .map(|name| (strsim::damerau_levenshtein(unknown, name), name))
-        .filter(|&(distance, name)| distance <= 1 + name.len() / 3)
-        .min();
-    nearest.map_or_else(String::new, |(_, name)| format!("; did you mean `{name}`?"))
 }
 
 #[cfg(test)]

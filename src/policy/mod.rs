@@ -20,6 +20,7 @@
 
 mod class;
 mod decide;
+mod explain;
 mod identity;
 mod verdict;
 
@@ -31,6 +32,7 @@ pub use class::{
     Class, Classes, MAIL_PORTS, PortRange, PortRangeError, PortSet, RESTRICTED, TooManyClasses, UNRESTRICTED,
 };
 pub use decide::{Case, Decision, Judgement, Triage, decide, judge, triage};
+pub use explain::{ClassBecause, VmFacts, explain};
 pub use identity::{Finding, Identity};
 pub use verdict::{DropReason, Observed, Tally, Verdict};
 

@@ -1,5 +1,6 @@
 //! The virtual machines the box knows: the writable truth about them and the table that workers read.
 
+pub mod lines;
 pub mod quiescent;
 pub mod record;
 pub mod registry;

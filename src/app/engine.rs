@@ -1,0 +1,348 @@
+//! The running data plane: EAL, one pool, the ports of every link, a worker on each worker lcore.
+//!
+//! Queue q of both ports of every link belongs to worker q. No verdict depends on another frame, so it does not matter
+//! which queue a flow lands on.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, Sender, channel};
+
+use crossbeam::utils::CachePadded;
+use dpdk::{Burst, Eal, Mempool, Port, PortConfig, PortId, PortInfo, Queues, RxQueue, Started, TxQueue, lcore};
+use tracing::{info, warn};
+
+use super::memory::{MBUF_CACHE, Plan};
+use crate::config::{Config, Device};
+use crate::dataplane::{Lane, Worker};
+use crate::policy::{Direction, LinkIndex, Policy};
+use crate::telemetry::counters::{Block, LaneCounts};
+use crate::telemetry::report::PortLosses;
+use crate::vm::table::Reader;
+
+/// Frames a worker takes at once. Larger bursts fall out of the pool's per-core cache.
+const BURST_FRAMES: usize = 32;
+
+/// Why the data plane does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum EngineError {
+    /// What DPDK says.
+    #[error(transparent)]
+    Dpdk(#[from] dpdk::Error),
+    /// A device that EAL did not find.
+    #[error(
+        "link `{link}`: there is no device {device}; EAL found {found}. For a PCI device check that it is bound to \
+         vfio-pci (`dpdk-devbind.py -s`), for a virtual one its driver's name and arguments (EAL's log above)"
+    )]
+    NoDevice {
+        /// Whose.
+        link: String,
+        /// As configured.
+        device: String,
+        /// Ports there are.
+        found: String,
+    },
+    /// Queues that nobody would serve.
+    #[error("link `{link}`: {queues} queues need as many workers, there are {workers}; see `dpdk.cores`")]
+    TooManyQueues {
+        /// Whose.
+        link: String,
+        /// As configured.
+        queues: u16,
+        /// As there are.
+        workers: usize,
+    },
+    /// A port that cannot have what its link asks for.
+    #[error("link `{link}`, {side} port {device}: {source}")]
+    Port {
+        /// Whose.
+        link: String,
+        /// `inside` or `outside`.
+        side: &'static str,
+        /// As configured.
+        device: String,
+        /// What DPDK says.
+        source: dpdk::Error,
+    },
+}
+
+/// The two ports of a link.
+#[derive(Debug)]
+struct Ports {
+    inside: Port<Started>,
+    outside: Port<Started>,
+}
+
+type DpdkLane = Lane<RxQueue, TxQueue>;
+
+/// Shared by the workers and whoever watches them.
+#[derive(Debug)]
+pub struct Shared {
+    /// What decides beside the table.
+    pub policy: Arc<Policy>,
+    /// One for each worker.
+    pub blocks: Vec<Arc<Block>>,
+    turns: Vec<CachePadded<AtomicU64>>,
+    stop: AtomicBool,
+    links: Vec<Ports>,
+}
+
+impl Shared {
+    /// How often each worker has gone round.
+    pub fn turns(&self) -> impl Iterator<Item = u64> + '_ {
+        self.turns.iter().map(|turns| turns.load(Ordering::Relaxed))
+    }
+
+    /// All workers together, one link and direction.
+    #[must_use]
+    pub fn lane(&self, link: LinkIndex, direction: Direction) -> LaneCounts {
+        let mut total = LaneCounts::default();
+        for block in &self.blocks {
+            total.add(&block.lane(link, direction));
+        }
+        total
+    }
+
+    /// What the drivers of a link's inside and outside port lost.
+    #[must_use]
+    pub fn losses(&self, link: LinkIndex) -> (PortLosses, PortLosses) {
+        let losses = |port: &Port<Started>| port.stats().map(losses_of).unwrap_or_default();
+        self.links.get(link.0).map(|ports| (losses(&ports.inside), losses(&ports.outside))).unwrap_or_default()
+    }
+
+    /// Whether the links of a link's inside and outside port read up.
+    #[must_use]
+    pub fn links_up(&self, link: LinkIndex) -> (bool, bool) {
+        let up = |port: &Port<Started>| port.link().is_ok_and(|link| link.up);
+        self.links.get(link.0).map(|ports| (up(&ports.inside), up(&ports.outside))).unwrap_or_default()
+    }
+
+    /// Takes the inside (or outside) port of a link down or up.
+    ///
+    /// # Errors
+    /// The driver cannot.
+    pub fn set_link(&self, link: LinkIndex, inside: bool, up: bool) -> Result<(), dpdk::Error> {
+        match self.links.get(link.0) {
+            Some(ports) if inside => ports.inside.set_link(up),
+            Some(ports) => ports.outside.set_link(up),
+            None => Ok(()),
+        }
+    }
+}
+
+fn losses_of(stats: dpdk::PortStats) -> PortLosses {
+    PortLosses {
+        rx_missed: stats.rx_missed,
+        rx_no_mbuf: stats.rx_no_mbuf,
+        rx_errors: stats.rx_errors,
+        tx_errors: stats.tx_errors,
+    }
+}
+
+/// The data plane at work. Dropping it stops it.
+#[derive(Debug)]
+pub struct Engine {
+    /// What others may look at while it runs.
+    pub shared: Arc<Shared>,
+    jobs: Vec<lcore::Job>,
+    /// Lanes of workers that have stopped.
+    stopped: Receiver<Vec<DpdkLane>>,
+    pool: Mempool,
+}
+
+/// What a stopped data plane leaves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stopped {
+    /// Packet buffers that were not given back; anything but 0 is a leak.
+    pub mbufs_in_use: u32,
+}
+
+impl Engine {
+    /// Sets every port up and starts a worker on each of EAL's worker lcores. There is one reader for each of those.
+    ///
+    /// # Errors
+    /// [`EngineError`]
+    pub fn start(
+        eal: &Eal,
+        config: &Config,
+        plan: Plan,
+        policy: Arc<Policy>,
+        readers: Vec<Reader>,
+        vms: usize,
+    ) -> Result<Self, EngineError> {
+        let workers = readers.len();
+        let pool = Mempool::new(eal, "frames", plan.mbufs, MBUF_CACHE, plan.room_bytes)?;
+        let mut links = Vec::new();
+        let mut lanes: Vec<Vec<DpdkLane>> = (0..workers).map(|_| Vec::new()).collect();
+        for (at, link) in config.links.iter().enumerate() {
+            let sides = [("inside", &link.inside), ("outside", &link.outside)];
+            let find = |device: &Device| {
+                eal.port_by_name(device.name()).ok_or_else(|| EngineError::NoDevice {
+                    link: link.name.clone(),
+                    device: device.to_string(),
+                    found: found(eal),
+                })
+            };
+            let ids = [find(&link.inside)?, find(&link.outside)?];
+            let queues = queues(eal, link, ids, workers)?;
+            let asked = PortConfig {
+                queues,
+                mtu: link.mtu,
+                rx_descriptors: link.rx_descriptors,
+                tx_descriptors: link.tx_descriptors,
+            };
+            let mut started = Vec::new();
+            for ((side, device), id) in sides.into_iter().zip(ids) {
+                let port = Port::configure(eal, id, &asked, &pool).and_then(Port::start);
+                let (port, queues) = port.map_err(|source| EngineError::Port {
+                    link: link.name.clone(),
+                    side,
+                    device: device.to_string(),
+                    source,
+                })?;
+                announce(&link.name, side, &port);
+                started.push((port, queues));
+            }
+            let (Some((outside, outside_queues)), Some((inside, inside_queues))) = (started.pop(), started.pop())
+            else {
+                unreachable!("a link has two sides");
+            };
+            links.push(Ports { inside, outside });
+            for (worker, (inside, outside)) in lanes.iter_mut().zip(inside_queues.into_iter().zip(outside_queues)) {
+                let lane = |direction, rx, tx| {
+                    let burst = Burst::with_limit(eal, BURST_FRAMES);
+                    Lane { link: LinkIndex(at), direction, rx, tx, burst }
+                };
+                worker.push(lane(Direction::Egress, inside.0, outside.1));
+                worker.push(lane(Direction::Ingress, outside.0, inside.1));
+            }
+        }
+
+        let shared = Arc::new(Shared {
+            policy,
+            blocks: (0..workers).map(|_| Arc::new(Block::new(config.links.len(), vms))).collect(),
+            turns: (0..workers).map(|_| CachePadded::new(AtomicU64::new(0))).collect(),
+            stop: AtomicBool::new(false),
+            links,
+        });
+        let (sender, stopped) = channel();
+        let mut engine = Self { shared, jobs: Vec::new(), stopped, pool };
+        for (number, ((lcore, reader), lanes)) in eal.worker_lcores().into_iter().zip(readers).zip(lanes).enumerate() {
+            engine.jobs.push(launch(eal, lcore, &engine.shared, number, reader, lanes, sender.clone())?);
+        }
+        Ok(engine)
+    }
+
+    /// Stops the workers, then the ports, and counts the packet buffers.
+    pub fn stop(mut self) -> Stopped {
+        self.halt();
+        let mut queues: Vec<(Queues, Queues)> = Vec::new();
+        for lanes in self.stopped.try_iter() {
+            collect(lanes, &mut queues);
+        }
+        // The last handle: jobs have ended, and what watches holds none any more or closes the ports when it lets go.
+        if let Some(shared) = Arc::get_mut(&mut self.shared) {
+            let ports = std::mem::take(&mut shared.links);
+            for (ports, (inside, outside)) in ports.into_iter().zip(queues) {
+                for (port, queues) in [(ports.inside, inside), (ports.outside, outside)] {
+                    let name = port.info().name.clone();
+                    if let Err(error) = port.close(queues) {
+                        warn!("{name}: {error}");
+                    }
+                }
+            }
+        }
+        Stopped { mbufs_in_use: self.pool.in_use() }
+    }
+
+    fn halt(&mut self) {
+        self.shared.stop.store(true, Ordering::Relaxed);
+        self.jobs.drain(..).for_each(lcore::Job::wait);
+    }
+}
+
+impl Drop for Engine {
+    fn drop(&mut self) {
+        self.halt();
+    }
+}
+
+/// How many queues both ports of a link get: as configured, else one for each worker as far as the devices have them.
+fn queues(eal: &Eal, link: &crate::config::Link, ids: [PortId; 2], workers: usize) -> Result<u16, EngineError> {
+    if let Some(queues) = link.queues {
+        if usize::from(queues) > workers {
+            return Err(EngineError::TooManyQueues { link: link.name.clone(), queues, workers });
+        }
+        return Ok(queues);
+    }
+    let mut queues = u16::try_from(workers).unwrap_or(u16::MAX);
+    for id in ids {
+        let info = PortInfo::query(eal, id)?;
+        let most = info.max_rx_queues.min(info.max_tx_queues).max(1);
+        if most < queues {
+            warn!(
+                "link {}: {} has {most} queues for {workers} workers; the others stay idle here",
+                link.name, info.name
+            );
+            queues = most;
+        }
+    }
+    Ok(queues)
+}
+
+fn announce(link: &str, side: &str, port: &Port<Started>) {
+    let PortInfo { name, driver, mtu, rx_descriptors, tx_descriptors, .. } = port.info();
+    let queues = port.queues();
+    info!(
+        "link {link}: {side} is {name} ({driver}), MTU {mtu}, {queues} queue(s) of {rx_descriptors} rx and {tx_descriptors} tx descriptors"
+    );
+    for note in port.notes() {
+        match note {
+            // Most virtual devices say so; frames fit in one buffer anyway.
+            dpdk::PortNote::ScatterNotOffered | dpdk::PortNote::MultiSegmentNotOffered => {
+                tracing::debug!("link {link}: {name}: {note}");
+            }
+            note => warn!("link {link}: {name}: {note}"),
+        }
+    }
+}
+
+fn launch(
+    eal: &Eal,
+    lcore: dpdk::LcoreId,
+    shared: &Arc<Shared>,
+    number: usize,
+    mut reader: Reader,
+    mut lanes: Vec<DpdkLane>,
+    stopped: Sender<Vec<DpdkLane>>,
+) -> Result<lcore::Job, dpdk::Error> {
+    let shared = Arc::clone(shared);
+    lcore::launch(eal, lcore, move || {
+        if let (Some(block), Some(turns)) = (shared.blocks.get(number), shared.turns.get(number)) {
+            Worker::new(&shared.policy, block, turns).run(&mut lanes, &mut reader, &shared.stop);
+        }
+        drop(shared);
+        // Nobody listens any more only when the engine was dropped without being stopped.
+        let _ = stopped.send(lanes);
+    })
+}
+
+/// Sorts a worker's lanes back into the queues of the ports they came from.
+fn collect(lanes: Vec<DpdkLane>, queues: &mut Vec<(Queues, Queues)>) {
+    let mut lanes = lanes.into_iter();
+    while let (Some(egress), Some(ingress)) = (lanes.next(), lanes.next()) {
+        let link = egress.link.0;
+        if queues.len() <= link {
+            queues.resize_with(link + 1, Default::default);
+        }
+        if let Some((inside, outside)) = queues.get_mut(link) {
+            inside.push((egress.rx, ingress.tx));
+            outside.push((ingress.rx, egress.tx));
+        }
+    }
+}
+
+fn found(eal: &Eal) -> String {
+    let names = eal.ports().into_iter().filter_map(|port| PortInfo::query(eal, port).ok());
+    let names: Vec<String> = names.map(|info| info.name).collect();
+    if names.is_empty() { "none".into() } else { names.join(", ") }
+}

@@ -1,0 +1,134 @@
+//! A decision in words: what the frame is, whose it is, what is closed to it, what happened, and how to lift it.
+
+use std::fmt::Write as _;
+
+use super::{Case, Decision, Direction, Finding, Judgement, Policy, Tally, Verdict};
+use crate::vm::VmIndex;
+
+/// What the explanation says of a VM that the table does not know.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct VmFacts {
+    /// Its id.
+    pub id: String,
+    /// Why it has its class.
+    pub class_because: ClassBecause,
+}
+
+/// Why a VM has its class.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ClassBecause {
+    /// The operator said so.
+    Override,
+    /// It has a public IPv4 address.
+    PublicIpv4,
+    /// It has none.
+    NoPublicIpv4,
+}
+
+/// Explains a decision, one sentence a line. `facts` names VMs.
+#[must_use]
+pub fn explain(policy: &Policy, decision: &Decision, facts: impl Fn(VmIndex) -> VmFacts) -> Vec<String> {
+    match decision {
+        Decision::Settled(Verdict::Forward, None) => {
+            vec!["Forwarded: neither a port that any class closes nor a frame that could hide one.".into()]
+        }
+        Decision::Settled(Verdict::Forward, Some(observed)) => {
+            vec![format!("Forwarded, and counted as {}: {}", observed.name(), observed.meaning())]
+        }
+        Decision::Settled(Verdict::Drop(reason), _) => {
+            vec![format!("Dropped as {}: {}", reason.name(), reason.meaning())]
+        }
+        Decision::Judged(case, judgement) => judged(policy, case, judgement, &facts),
+    }
+}
+
+fn judged(policy: &Policy, case: &Case, judgement: &Judgement, facts: &impl Fn(VmIndex) -> VmFacts) -> Vec<String> {
+    let vm = judgement.identity.vm.map(facts);
+    let mut lines = vec![what(case), whose(case, judgement, vm.as_ref()), class(policy, judgement, vm.as_ref())];
+    lines.push(match (judgement.verdict, judgement.tally) {
+        (Verdict::Drop(reason), _) => format!("Verdict: dropped as {}. {}", reason.name(), reason.meaning()),
+        (Verdict::Forward, Tally::WouldDeny) => "Verdict: forwarded, because monitor mode denies nothing.".into(),
+        (Verdict::Forward, Tally::Excepted) => "Verdict: forwarded, because a relay covers the peer and port.".into(),
+        (Verdict::Forward, _) => "Verdict: forwarded, because nothing that the frame needs is closed.".into(),
+    });
+    if let Verdict::Drop(_) = judgement.verdict {
+        lines.push(remedy(judgement, vm.as_ref()));
+    }
+    lines
+}
+
+fn what(case: &Case) -> String {
+    let way = match case.direction {
+        Direction::Egress => "from a VM",
+        Direction::Ingress => "to a VM",
+    };
+    let subject = match case.subject {
+        Ok(ports) => format!("TCP port {} to port {}", ports.source, ports.destination),
+        Err(_) => "its TCP ports cannot be known".into(),
+    };
+    let mut text = format!("Frame: {way}; the VM's side is MAC {}", case.mac);
+    if let (Some(address), Some(peer)) = (case.address, case.peer) {
+        let _ = write!(text, ", IP {address}; the peer is {peer}");
+    }
+    let _ = write!(text, "; {subject}.");
+    text
+}
+
+fn whose(case: &Case, judgement: &Judgement, vm: Option<&VmFacts>) -> String {
+    match (judgement.identity.finding, vm) {
+        (None, Some(vm)) => format!("Whose: {}'s.", vm.id),
+        (None, None) => "Whose: no VM has this MAC or this address.".into(),
+        (Some(Finding::SpoofIp), Some(vm)) => {
+            let address = case.address.map_or_else(|| "the address".into(), |address| address.to_string());
+            format!("Whose: the MAC is {}'s, but {address} is not: a contradiction.", vm.id)
+        }
+        (Some(Finding::SpoofMac), Some(vm)) => {
+            format!(
+                "Whose: the address is {}'s, which lists its MACs, and {} is none of them: a contradiction.",
+                vm.id, case.mac
+            )
+        }
+        (Some(_), Some(vm)) => format!("Whose: the MAC is {}'s, but nothing confirms the address.", vm.id),
+        (Some(_), None) => "Whose: nothing in the frame says so.".into(),
+    }
+}
+
+fn class(policy: &Policy, judgement: &Judgement, vm: Option<&VmFacts>) -> String {
+    let class = policy.classes.get(judgement.identity.class);
+    let because = match vm {
+        None => "frames that no VM answers for are".into(),
+        Some(VmFacts { id, class_because: ClassBecause::Override }) => format!("the operator made {id}"),
+        Some(VmFacts { id, class_because: ClassBecause::PublicIpv4 }) => {
+            format!("{id} has a public IPv4 address, which makes it")
+        }
+        Some(VmFacts { id, class_because: ClassBecause::NoPublicIpv4 }) => {
+            format!("{id} has no public IPv4 address, which makes it")
+        }
+    };
+    let mut text = format!("Class: {because} `{}`; closed TCP ports: {}", class.name, class.ports);
+    for also in judgement.identity.also.iter().flatten().filter(|&&also| also != judgement.identity.class) {
+        let also = policy.classes.get(*also);
+        let _ = write!(text, "; and, the identity not being sure, those of `{}`: {}", also.name, also.ports);
+    }
+    text.push('.');
+    text
+}
+
+fn remedy(judgement: &Judgement, vm: Option<&VmFacts>) -> String {
+    match (judgement.identity.finding, vm) {
+        (Some(_), Some(vm)) => {
+            let id = &vm.id;
+            format!(
+                "To lift: make the inventory of {id} say what it sends (`portcullis vm show {id}`, then `vm patch {id} --mac … --ip …`)."
+            )
+        }
+        (Some(_), None) => "To lift: nothing to change here; the frame itself is at fault.".into(),
+        (None, Some(vm)) => {
+            let id = &vm.id;
+            format!(
+                "To lift: give it a public address (`portcullis vm patch {id} --public-ipv4 ADDRESS`) or another class (`portcullis vm patch {id} --class unrestricted`)."
+            )
+        }
+        (None, None) => "To lift: tell the box whose frame it is (`portcullis vm set ID --mac … --ip …`).".into(),
+    }
+}

@@ -1,0 +1,104 @@
+//! VM records as JSON Lines: one [`VmSet`] a line, blank lines skipped.
+
+use std::collections::HashMap;
+
+use super::record::{VmId, VmSet};
+use crate::suggest::suggestion;
+
+/// Most bytes of one line; a full record has some 5 KiB.
+pub const LINE_BYTES_MAX: usize = 64 * 1024;
+
+/// What is wrong with a line.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("line {line}: {message}")]
+pub struct LineError {
+    /// From 1.
+    pub line: usize,
+    /// Field, problem, remedy.
+    pub message: String,
+}
+
+/// Reads one line.
+///
+/// # Errors
+/// Field, problem and remedy.
+pub fn parse_line(line: &[u8]) -> Result<VmSet, String> {
+    if line.len() > LINE_BYTES_MAX {
+        return Err(format!("the line has {} bytes; at most {LINE_BYTES_MAX} are possible", line.len()));
+    }
+    let mut json = serde_json::Deserializer::from_slice(line);
+    let set: VmSet = serde_path_to_error::deserialize(&mut json).map_err(|error| {
+        let (path, inner) = (error.path().to_string(), error.inner().to_string());
+        // The line number inside a line is always 1; the column helps.
+        let inner = inner.replace(" at line 1 column ", ", column ");
+        let field = if path == "." { String::new() } else { format!("{path}: ") };
+        format!("{field}{inner}{}", suggestion(&inner))
+    })?;
+    json.end().map_err(|_| "there is more behind the record; write one record a line".to_owned())?;
+    Ok(set)
+}
+
+/// Reads every line of a file, with its number; an id may stand there once.
+///
+/// # Errors
+/// The first line that is wrong.
+pub fn parse(text: &[u8]) -> Result<Vec<(usize, VmSet)>, LineError> {
+    let mut sets = Vec::new();
+    let mut seen: HashMap<VmId, usize> = HashMap::new();
+    for (at, bytes) in text.split(|&byte| byte == b'\n').enumerate() {
+        let (line, bytes) = (at + 1, bytes.trim_ascii());
+        if bytes.is_empty() {
+            continue;
+        }
+        let set = parse_line(bytes).map_err(|message| LineError { line, message })?;
+        if let Some(first) = seen.insert(set.id.clone(), line) {
+            return Err(LineError { line, message: format!("VM {} stands in line {first} already", set.id) });
+        }
+        sets.push((line, set));
+    }
+    Ok(sets)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn blank_lines_and_line_ends_of_both_kinds_are_fine() {
+        let sets =
+            parse(b"{\"id\":\"a\",\"ips\":[\"10.0.0.5\"]}\r\n\n  \n{\"id\":\"b\",\"ips\":[\"10.0.0.6\"]}").unwrap();
+        assert_eq!(sets.iter().map(|(line, set)| (*line, set.id.as_str())).collect::<Vec<_>>(), [(1, "a"), (4, "b")]);
+        assert_eq!(parse(b""), Ok(vec![]));
+    }
+
+    #[test]
+    fn an_error_names_line_field_and_remedy() {
+        for (text, part) in [
+            (r#"{"id":"a","macs":["52:54:00:00:00:01","x"]}"#, "line 2: macs[1]: `x` is not a MAC address"),
+            (r#"{"id":"a","ip":["10.0.0.5"]}"#, "did you mean `ips`?"),
+            (r#"{"id":"a","ips":["10.0.0.5/24"]}"#, "line 2: ips[0]: `10.0.0.5/24` has bits set"),
+            (r#"{"id":"a b"}"#, "line 2: id: `a b` is not a VM id"),
+            (r#"{"id":"a"} {"id":"b"}"#, "one record a line"),
+            (r#"{"id":"a","id":"b"}"#, "duplicate field `id`"),
+            (r#"{"id":"a""#, "line 2: "),
+            (r#"{"macs":[]}"#, "missing field `id`"),
+            (r#"{"id":"first","ips":["10.0.0.6"]}"#, "line 2: VM first stands in line 1 already"),
+            (r#"{"id":"a","scope":65536}"#, "line 2: scope: "),
+            (r#"{"id":"a","mode":"monitr"}"#, "did you mean `monitor`?"),
+            ("\"a\u{0}\"", "line 2: "),
+            ("[1e999]", "line 2: "),
+        ] {
+            let file = format!("{{\"id\":\"first\",\"ips\":[\"10.0.0.1\"]}}\n{text}\n");
+            let error = parse(file.as_bytes()).unwrap_err().to_string();
+            assert!(error.contains(part), "{text} gave {error}");
+        }
+        assert!(parse(b"\xff\xfe").is_err(), "not UTF-8");
+    }
+
+    #[test]
+    fn depth_is_limited() {
+        let deep = "[".repeat(100_000);
+        assert!(parse(deep.get(..60_000).unwrap().as_bytes()).is_err());
+        assert!(parse(deep.as_bytes()).unwrap_err().message.contains("at most"));
+    }
+}
