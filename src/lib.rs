@@ -5,6 +5,7 @@ pub mod app;
 pub mod config;
 pub mod cpu;
 pub mod dataplane;
+pub mod exit;
 pub mod packet;
 pub mod policy;
 pub mod port;

@@ -232,14 +232,20 @@ impl Engine {
         Ok(engine)
     }
 
-    /// Stops the workers, then the ports, and counts the packet buffers.
+    /// Stops the workers. From here on the counters are final.
+    pub fn halt(&mut self) {
+        self.shared.stop.store(true, Ordering::Relaxed);
+        self.jobs.drain(..).for_each(lcore::Job::wait);
+    }
+
+    /// Stops the workers, closes the ports and counts the packet buffers. Nobody else may hold [`Engine::shared`] then:
+    /// ports that somebody watches stay open until he lets go.
     pub fn stop(mut self) -> Stopped {
         self.halt();
         let mut queues: Vec<(Queues, Queues)> = Vec::new();
         for lanes in self.stopped.try_iter() {
             collect(lanes, &mut queues);
         }
-        // The last handle: jobs have ended, and what watches holds none any more or closes the ports when it lets go.
         if let Some(shared) = Arc::get_mut(&mut self.shared) {
             let ports = std::mem::take(&mut shared.links);
             for (ports, (inside, outside)) in ports.into_iter().zip(queues) {
@@ -252,11 +258,6 @@ impl Engine {
             }
         }
         Stopped { mbufs_in_use: self.pool.in_use() }
-    }
-
-    fn halt(&mut self) {
-        self.shared.stop.store(true, Ordering::Relaxed);
-        self.jobs.drain(..).for_each(lcore::Job::wait);
     }
 }
 

@@ -2,9 +2,12 @@
 
 pub mod capture;
 pub mod cores;
+#[cfg(feature = "dpdk")]
+pub mod eal;
 pub mod eal_args;
 #[cfg(feature = "dpdk")]
 pub mod engine;
 pub mod links;
 pub mod memory;
+pub mod vms;
 pub mod watchdog;
