@@ -3,6 +3,7 @@
 
 pub mod app;
 pub mod config;
+pub mod control;
 pub mod cpu;
 pub mod dataplane;
 pub mod exit;
