@@ -13,7 +13,7 @@ use crate::exit::{Exit, Failure};
 #[must_use]
 pub fn available_cpus() -> Vec<u32> {
     match rustix::thread::sched_getaffinity(None) {
-        Ok(set) => (0..4096u32).filter(|&cpu| set.is_set(cpu as usize)).collect(),
+        Ok(set) => (0..1024u32).filter(|&cpu| set.is_set(cpu as usize)).collect(),
         Err(_) => vec![0],
     }
 }
@@ -61,7 +61,7 @@ fn forward(level: log::Level, text: &str) {
     let text = text.trim_end();
     match level {
         log::Level::Emergency | log::Level::Alert | log::Level::Critical | log::Level::Error => {
-            error!(target: "eal", "{text}")
+            error!(target: "eal", "{text}");
         }
         log::Level::Warning => warn!(target: "eal", "{text}"),
         log::Level::Notice => info!(target: "eal", "{text}"),

@@ -9,5 +9,7 @@ pub mod eal_args;
 pub mod engine;
 pub mod links;
 pub mod memory;
+#[cfg(feature = "dpdk")]
+pub mod replay;
 pub mod vms;
 pub mod watchdog;

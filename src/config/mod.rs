@@ -119,6 +119,23 @@ pub struct Link {
 }
 
 impl Link {
+    /// A link with every default and no device yet worth the name.
+    #[must_use]
+    pub fn named(name: &str) -> Self {
+        let device = |name: &str| Device::Virtual { name: name.into(), vdev: name.into() };
+        Self {
+            name: name.into(),
+            inside: device("net_null0"),
+            outside: device("net_null1"),
+            queues: None,
+            mtu: Self::default_mtu(),
+            rx_descriptors: Self::default_descriptors(),
+            tx_descriptors: Self::default_descriptors(),
+            link_propagation: yes(),
+            scopes: BTreeMap::new(),
+        }
+    }
+
     const fn default_mtu() -> u16 {
         1500
     }

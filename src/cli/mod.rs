@@ -1,0 +1,118 @@
+//! The command line: what may be typed, and what is printed for people and for programs.
+
+mod render;
+#[cfg(feature = "dpdk")]
+mod replay;
+
+use std::io::Write as _;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::config::Config;
+use crate::exit::{Exit, Failure};
+
+/// The program's version, with the commit it was built from.
+pub const VERSION: &str = env!("PORTCULLIS_VERSION");
+
+/// A mail-port firewall on DPDK.
+///
+/// Portcullis sits between virtual machines and the uplink, forwards every frame unchanged and drops TCP to the mail
+/// ports 25, 465 and 587 of VMs without a public IPv4 address.
+#[derive(Debug, Parser)]
+#[command(name = "portcullis", version = VERSION, max_term_width = 100, after_help = EXAMPLES)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  portcullis replay --vms vms.jsonl --inside from-vms.pcap     judge a capture, no root needed
+  portcullis check --config /etc/portcullis/portcullis.toml    is the configuration fine?
+  portcullis run --config /etc/portcullis/portcullis.toml      the daemon
+
+Exit codes: 0 done, 64 usage, 69 something is not there, 70 a bug, 71 the system refused, 77 permission,
+78 configuration.";
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Judge captures with the real pipeline and say what was dropped, and why
+    #[cfg(feature = "dpdk")]
+    Replay(replay::ReplayArgs),
+    /// Check a configuration file without starting anything
+    Check {
+        /// The configuration file
+        #[arg(long, value_name = "FILE")]
+        config: PathBuf,
+        /// Print one JSON object instead of a sentence
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+/// Runs the command that the process was started with.
+pub fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            let _ = error.print();
+            // Help and version are answers, not errors.
+            return if error.use_stderr() { ExitCode::from(Exit::Usage as u8) } else { ExitCode::SUCCESS };
+        }
+    };
+    match dispatch(cli.command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            let _ = writeln!(std::io::stderr(), "portcullis: {failure}");
+            ExitCode::from(failure.exit as u8)
+        }
+    }
+}
+
+fn dispatch(command: Command) -> Result<(), Failure> {
+    match command {
+        #[cfg(feature = "dpdk")]
+        Command::Replay(args) => args.run(),
+        Command::Check { config, json } => check(&config, json),
+    }
+}
+
+fn check(path: &std::path::Path, json: bool) -> Result<(), Failure> {
+    let config = Config::load(path)?;
+    let policy = config.policy().map_err(|error| Failure::new(Exit::Configuration, error))?;
+    let (links, classes) = (config.links.len(), policy.classes.iter().count());
+    if json {
+        let classes: Vec<_> = policy.classes.iter().map(|class| class.name.as_str()).collect();
+        let links: Vec<_> = config.links.iter().map(|link| link.name.as_str()).collect();
+        return print(&serde_json::json!({ "valid": true, "links": links, "classes": classes }).to_string());
+    }
+    print(&format!("{}: fine; {links} link(s), {classes} classes", path.display()))
+}
+
+/// Prints a line on standard output. A reader that has gone away is no error.
+fn print(text: &str) -> Result<(), Failure> {
+    match writeln!(std::io::stdout(), "{}", text.trim_end()) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+            Err(Failure::new(Exit::Os, format_args!("standard output: {error}")))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Sends the log to standard error: warnings and errors, or what `PORTCULLIS_LOG` asks for (`info`, `debug`, ...).
+#[cfg(feature = "dpdk")]
+fn start_log(level: &str) {
+    use std::io::IsTerminal as _;
+    use tracing_subscriber::EnvFilter;
+    let filter = EnvFilter::try_from_env("PORTCULLIS_LOG").unwrap_or_else(|_| EnvFilter::new(level));
+    let ansi = std::io::stderr().is_terminal();
+    // A second start (in tests) changes nothing.
+    let _ = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(ansi)
+        .without_time()
+        .try_init();
+}
