@@ -1,19 +1,31 @@
 //! "Did you mean …?" for names that people mistype.
 
-/// For serde's "unknown field `x`, expected one of `a`, `b`": the nearest of what was expected, as the end of a sentence;
-/// empty when nothing is near or the message is about something else.
+/// Most bytes of a name that is compared with others: nothing is near a longer one, and comparing costs its square.
+const NAME_BYTES_MAX: usize = 120;
+
+/// For serde's "unknown field `x`, expected one of `a`, `b`": the nearest of what was expected and of `more_names`, as
+/// the end of a sentence; empty when nothing is near or the message is about something else.
 #[must_use]
-pub fn suggestion(message: &str) -> String {
-    let mut quoted = message.split('`').skip(1).step_by(2);
-    match quoted.next() {
-        Some(unknown) if message.contains("unknown ") => did_you_mean(unknown, quoted),
-        _ => String::new(),
+pub fn suggestion(message: &str, more_names: &[&str]) -> String {
+    let Some((_, rest)) = message.strip_prefix("unknown ").and_then(|rest| rest.split_once('`')) else {
+        return String::new();
+    };
+    // The names that are possible come last; the unknown one may hold anything.
+    match rest.rsplit_once("`, expected ").or_else(|| rest.rsplit_once("`, there are no ")) {
+        Some((unknown, expected)) => {
+            did_you_mean(unknown, expected.split('`').skip(1).step_by(2).chain(more_names.iter().copied()))
+        }
+        None => String::new(),
     }
 }
 
-/// The nearest of the `known` names, as the end of a sentence; empty when none is near.
+/// The nearest of the `known` names, as the end of a sentence; empty when none is near. Of names equally near the one
+/// that begins alike is meant.
 #[must_use]
 pub fn did_you_mean<'a>(unknown: &str, known: impl IntoIterator<Item = &'a str>) -> String {
+    if unknown.len() > NAME_BYTES_MAX {
+        return String::new();
+    }
     let nearest = known
         .into_iter()
         .map(|name| (strsim::damerau_levenshtein(unknown, name), !name.starts_with(unknown), name))
@@ -28,9 +40,12 @@ mod tests {
 
     #[test]
     fn the_nearest_name_is_suggested() {
-        assert_eq!(suggestion("unknown field `cors`, expected one of `cores`, `mbufs`"), "; did you mean `cores`?");
-        assert_eq!(suggestion("unknown field `zebra`, expected `cores`"), "");
-        assert_eq!(suggestion("invalid type: string `a`"), "");
+        assert_eq!(
+            suggestion("unknown field `cors`, expected one of `cores`, `mbufs`", &[]),
+            "; did you mean `cores`?"
+        );
+        assert_eq!(suggestion("unknown field `zebra`, expected `cores`", &[]), "");
+        assert_eq!(suggestion("invalid type: string `a`", &[]), "");
         assert_eq!(did_you_mean("restrictd", ["unrestricted", "restricted"]), "; did you mean `restricted`?");
     }
 }

@@ -11,5 +11,7 @@ pub mod links;
 pub mod memory;
 #[cfg(feature = "dpdk")]
 pub mod replay;
+#[cfg(feature = "dpdk")]
+pub mod run;
 pub mod vms;
 pub mod watchdog;

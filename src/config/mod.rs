@@ -322,7 +322,7 @@ impl Config {
     pub fn parse(text: &str, path: &Path) -> Result<Self, ConfigError> {
         let config: Self = toml::from_str(text).map_err(|error| ConfigError::Syntax {
             path: path.to_owned(),
-            message: format!("{}{}", error.to_string().trim_end(), suggestion(error.message())),
+            message: format!("{}{}", error.to_string().trim_end(), suggestion(error.message(), &[])),
         })?;
         config.check().map_err(|Wrong(key, message)| ConfigError::Meaning { path: path.to_owned(), key, message })?;
         Ok(config)

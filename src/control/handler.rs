@@ -275,7 +275,7 @@ impl From<EditError> for RpcError {
             EditError::Conflict { other, .. } => Self::new(Kind::Conflict, message).with("other", other.to_string()),
             EditError::Router { mac, .. } => Self::new(Kind::Conflict, message).with("router", mac.to_string()),
             EditError::UnknownClass { class, known, .. } => {
-                let nearest = rpc::did_you_mean(&class, known.iter().map(String::as_str));
+                let nearest = crate::suggest::did_you_mean(&class, known.iter().map(String::as_str));
                 Self::new(Kind::UnknownClass, format!("{}{nearest}", rpc::plain(&message, MESSAGE_CHARS_MAX)))
             }
             EditError::NotFound(_) => Self::new(Kind::NotFound, message),

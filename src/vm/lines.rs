@@ -32,7 +32,7 @@ pub fn parse_line(line: &[u8]) -> Result<VmSet, String> {
         // The line number inside a line is always 1; the column helps.
         let inner = inner.replace(" at line 1 column ", ", column ");
         let field = if path == "." { String::new() } else { format!("{path}: ") };
-        format!("{field}{inner}{}", suggestion(&inner))
+        format!("{field}{inner}{}", suggestion(&inner, &[]))
     })?;
     json.end().map_err(|_| "there is more behind the record; write one record a line".to_owned())?;
     Ok(set)

@@ -144,13 +144,14 @@ pub struct Registry {
     leaving: Vec<VmIndex>,
     /// Classes of the configuration.
     classes: HashMap<String, ClassId>,
-    /// MACs of routers; no VM can have one.
+    /// MACs of routers, ascending; no VM can have one.
     via: Vec<MacAddr>,
 }
 
 impl Registry {
     /// An empty registry over a new table's writer. `classes` and `via` come from the configuration.
-    pub fn new(writer: Writer, classes: impl IntoIterator<Item = (String, ClassId)>, via: Vec<MacAddr>) -> Self {
+    pub fn new(writer: Writer, classes: impl IntoIterator<Item = (String, ClassId)>, mut via: Vec<MacAddr>) -> Self {
+        via.sort_unstable();
         Self {
             writer,
             revision: Revision::default(),
