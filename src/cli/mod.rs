@@ -1,8 +1,11 @@
 //! The command line: what may be typed, and what is printed for people and for programs.
 
+mod remote;
 mod render;
 #[cfg(feature = "dpdk")]
 mod replay;
+#[cfg(feature = "dpdk")]
+mod run;
 
 use std::io::Write as _;
 use std::path::PathBuf;
@@ -32,6 +35,7 @@ Examples:
   portcullis replay --vms vms.jsonl --inside from-vms.pcap     judge a capture, no root needed
   portcullis check --config /etc/portcullis/portcullis.toml    is the configuration fine?
   portcullis run --config /etc/portcullis/portcullis.toml      the daemon
+  portcullis vm patch web1 --public-ipv4 203.0.113.5           lift a VM's restriction at once
 
 Exit codes: 0 done, 64 usage, 69 something is not there, 70 a bug, 71 the system refused, 77 permission,
 78 configuration.";
@@ -41,6 +45,9 @@ enum Command {
     /// Judge captures with the real pipeline and say what was dropped, and why
     #[cfg(feature = "dpdk")]
     Replay(replay::ReplayArgs),
+    /// Forward and judge frames between the ports of every link, until told to stop
+    #[cfg(feature = "dpdk")]
+    Run(run::RunArgs),
     /// Check a configuration file without starting anything
     Check {
         /// The configuration file
@@ -50,6 +57,12 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Change and show the VMs of a running daemon
+    Vm(remote::VmArgs),
+    /// What a running daemon received, forwarded and dropped
+    Stats(remote::StatsArgs),
+    /// The version of this program and of a running daemon
+    Version(remote::VersionArgs),
 }
 
 /// Runs the command that the process was started with.
@@ -75,7 +88,12 @@ fn dispatch(command: Command) -> Result<(), Failure> {
     match command {
         #[cfg(feature = "dpdk")]
         Command::Replay(args) => args.run(),
+        #[cfg(feature = "dpdk")]
+        Command::Run(args) => args.run(),
         Command::Check { config, json } => check(&config, json),
+        Command::Vm(args) => args.run(),
+        Command::Stats(args) => args.run(),
+        Command::Version(args) => args.run(),
     }
 }
 

@@ -6,7 +6,10 @@ use comfy_table::TableComponent::{
 use comfy_table::{Cell, CellAlignment, ContentArrangement, Table, presets};
 use serde_json::Value;
 
+use crate::control::rpc::plain;
 use crate::policy::{DropReason, Observed};
+
+const TALLIES: [&str; 4] = ["allowed", "denied", "excepted", "would_deny"];
 
 /// The statistics document as tables.
 pub(super) fn report(document: &Value) -> String {
@@ -102,6 +105,57 @@ fn vms(document: &Value) -> String {
 /// What stands at a path of members; `null` when nothing does.
 fn at<'a>(value: &'a Value, path: &[&str]) -> &'a Value {
     path.iter().try_fold(value, |value, name| value.get(name)).unwrap_or(&Value::Null)
+}
+
+/// One VM: record, class, counters.
+pub(super) fn vm(answer: &Value) -> String {
+    let record = at(answer, &["vm"]);
+    let mut text = String::new();
+    for (name, value) in members(record) {
+        if !value.is_null() {
+            text += &format!("{name:12} {}\n", words(value));
+        }
+    }
+    text += &format!("{:12} {}\n", "judged by", words(at(answer, &["effective_class"])));
+    let mut table = table(&["judged frames", "allowed", "denied", "excepted", "would deny"]);
+    for (way, direction) in [("from it", "egress"), ("to it", "ingress")] {
+        let counts = TALLIES.map(|key| number(at(answer, &["counters", direction, key])));
+        row(&mut table, way, &counts);
+    }
+    text + &format!("\n{table}\n")
+}
+
+/// VMs, one a row.
+pub(super) fn vms_listed(answer: &Value) -> String {
+    let mut table = table(&["VM", "class", "MACs", "addresses", "public", "scope", "mode", "denied"]);
+    let vms = at(answer, &["vms"]).as_array().map(Vec::as_slice).unwrap_or_default();
+    for entry in vms {
+        let field = |name: &str| words(at(entry, &["vm", name]));
+        let denied: u64 = ["egress", "ingress"].iter().map(|way| number(at(entry, &["counters", way, "denied"]))).sum();
+        let class = words(at(entry, &["effective_class"]));
+        table.add_row([
+            field("id"),
+            class,
+            field("macs"),
+            field("ips"),
+            field("public_ipv4"),
+            field("scope"),
+            field("mode"),
+            denied.to_string(),
+        ]);
+    }
+    format!("{table}\n{} VM(s), revision {}\n", vms.len(), number(at(answer, &["revision"])))
+}
+
+/// A value as people read it, safe for a terminal.
+fn words(value: &Value) -> String {
+    match value {
+        Value::Null => "-".into(),
+        Value::String(text) => plain(text, 200),
+        Value::Array(values) if values.is_empty() => "-".into(),
+        Value::Array(values) => values.iter().map(words).collect::<Vec<_>>().join(", "),
+        value => value.to_string(),
+    }
 }
 
 fn members(object: &Value) -> Vec<(&String, &Value)> {

@@ -1,0 +1,101 @@
+//! `portcullis run`
+
+use std::fmt::Write as _;
+use std::path::PathBuf;
+
+use clap::Args;
+
+use super::render;
+use crate::app::run::{Preview, Run};
+use crate::exit::{Exit, Failure};
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  portcullis run --config /etc/portcullis/portcullis.toml
+  portcullis run --config portcullis.toml --vms vms.jsonl --dry-run
+  portcullis run --config portcullis.toml -- --log-level pmd:debug
+
+SIGTERM and SIGINT stop it in order; the final counters go to standard output, the log to standard error
+(PORTCULLIS_LOG=debug for more of it).")]
+pub(super) struct RunArgs {
+    /// The configuration file
+    #[arg(long, value_name = "FILE")]
+    config: PathBuf,
+    /// VM records to start with, one JSON object a line
+    #[arg(long, value_name = "VMS.jsonl")]
+    vms: Option<PathBuf>,
+    /// Path of the control socket [default: `control.socket` of the configuration]
+    #[arg(long, value_name = "PATH")]
+    socket: Option<PathBuf>,
+    /// Print EAL's arguments and the port map, and start nothing
+    #[arg(long)]
+    dry_run: bool,
+    /// Print the final counters (or the dry run) as one JSON object
+    #[arg(long)]
+    json: bool,
+    /// More options for DPDK's EAL
+    #[arg(last = true, value_name = "EAL options")]
+    eal: Vec<String>,
+}
+
+impl RunArgs {
+    pub(super) fn run(self) -> Result<(), Failure> {
+        super::start_log("info");
+        let (dry_run, json) = (self.dry_run, self.json);
+        let run = Run { config: self.config, vms: self.vms, socket: self.socket, eal: self.eal };
+        if dry_run {
+            let preview = run.preview()?;
+            return super::print(&if json { preview_json(&preview) } else { preview_text(&preview) });
+        }
+        let report = run.run()?;
+        if json {
+            return super::print(&serde_json::to_string(&report).map_err(|error| Failure::new(Exit::Bug, error))?);
+        }
+        let document = serde_json::to_value(&report).map_err(|error| Failure::new(Exit::Bug, error))?;
+        super::print(&render::report(&document))
+    }
+}
+
+fn preview_text(preview: &Preview) -> String {
+    let Preview { eal_arguments, cores, plan, config } = preview;
+    let mut text = format!("EAL arguments: {}\n", eal_arguments.join(" "));
+    let _ = writeln!(text, "Cores: workers on CPUs {:?}, everything else on CPU {}", cores.workers, cores.main);
+    let _ = writeln!(
+        text,
+        "Memory: {} packet buffers of {} bytes, {} MiB in all; table for {} VMs and {} keys",
+        plan.mbufs, plan.room_bytes, plan.memory_mib, config.table.vms, config.table.keys
+    );
+    for link in &config.links {
+        let queues =
+            link.queues.map_or_else(|| "a queue for each worker".into(), |queues| format!("{queues} queue(s)"));
+        let _ = writeln!(
+            text,
+            "Link {}: inside {} <-> outside {}, MTU {}, {queues}",
+            link.name, link.inside, link.outside, link.mtu
+        );
+    }
+    let _ = writeln!(text, "Control socket: {}", config.control.socket.display());
+    text
+}
+
+fn preview_json(preview: &Preview) -> String {
+    let Preview { eal_arguments, cores, plan, config } = preview;
+    let links: Vec<_> = config
+        .links
+        .iter()
+        .map(|link| {
+            serde_json::json!({
+                "name": link.name, "inside": link.inside.to_string(), "outside": link.outside.to_string(),
+                "mtu": link.mtu, "queues": link.queues,
+            })
+        })
+        .collect();
+    serde_json::json!({
+        "eal_arguments": eal_arguments,
+        "cores": { "main": cores.main, "workers": cores.workers },
+        "mbufs": plan.mbufs, "mbuf_bytes": plan.room_bytes, "memory_mib": plan.memory_mib,
+        "links": links, "socket": config.control.socket,
+    })
+    .to_string()
+}
