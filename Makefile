@@ -1,0 +1,62 @@
+# The commands that people type. What a target does beyond one line stands in scripts/.
+
+SHELL := /bin/bash
+CARGO_BIN := $(or $(CARGO_HOME),$(HOME)/.cargo)/bin
+export PATH := $(CARGO_BIN):$(PATH)
+
+FUZZ_TARGETS := parser vm_line config rpc
+FUZZ_SECONDS ?= 60
+
+PREFIX ?= /usr/local
+DESTDIR ?=
+SYSCONFDIR ?= /etc
+UNITDIR ?= $(PREFIX)/lib/systemd/system
+
+PCAPS := tests/pcaps
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo build test check fuzz bench install
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: ## install what building and testing need (Debian; asks for sudo unless root)
+	scripts/setup
+
+demo: ## replay a capture through the box and see what is dropped and why (no root, no NIC)
+	scripts/setup demo
+	cargo build --release --locked
+	target/release/portcullis replay --vms $(PCAPS)/demo-vms.jsonl \
+	    --inside $(PCAPS)/demo-inside.pcap --outside $(PCAPS)/demo-outside.pcap
+
+build: ## build the release binary, target/release/portcullis
+	cargo build --release --locked
+
+test: ## run every test that this machine allows
+	scripts/test
+
+check: ## formatting, lints, documentation, captures: what must be clean before a commit
+	cargo fmt --all --check
+	cargo clippy --locked --workspace --all-targets -- -D warnings
+	cargo clippy --locked --no-default-features --all-targets -- -D warnings
+	RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --no-deps
+	/usr/bin/python3 tests/peers/captures.py --check $(PCAPS)
+
+fuzz: ## fuzz each target for FUZZ_SECONDS (60)
+	set -e; for target in $(FUZZ_TARGETS); do \
+	    echo "== fuzz $$target for $(FUZZ_SECONDS) s"; \
+	    RUSTC_BOOTSTRAP=1 cargo fuzz run --fuzz-dir tests/fuzz $$target -- -max_total_time=$(FUZZ_SECONDS); \
+	done
+
+bench: build ## measure throughput against testpmd (BENCH_ARGS are passed on)
+	/usr/bin/python3 bench/run.py $(BENCH_ARGS)
+
+install: ## install what `make build` built: binary, systemd unit, default configuration
+	@test -x target/release/portcullis || { echo "run 'make build' first (as an ordinary user)" >&2; exit 1; }
+	install -D -m 0755 target/release/portcullis $(DESTDIR)$(PREFIX)/bin/portcullis
+	install -d -m 0755 $(DESTDIR)$(UNITDIR)
+	sed 's|/usr/bin/portcullis|$(PREFIX)/bin/portcullis|' packaging/portcullis.service \
+	    > $(DESTDIR)$(UNITDIR)/portcullis.service
+	chmod 0644 $(DESTDIR)$(UNITDIR)/portcullis.service
+	test -e $(DESTDIR)$(SYSCONFDIR)/portcullis/portcullis.toml || \
+	    install -D -m 0644 packaging/portcullis.toml $(DESTDIR)$(SYSCONFDIR)/portcullis/portcullis.toml
