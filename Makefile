@@ -4,6 +4,8 @@ SHELL := /bin/bash
 CARGO_BIN := $(or $(CARGO_HOME),$(HOME)/.cargo)/bin
 export PATH := $(CARGO_BIN):$(PATH)
 
+BINARY := $(or $(CARGO_TARGET_DIR),target)/release/portcullis
+
 FUZZ_TARGETS := parser vm_line config rpc
 FUZZ_SECONDS ?= 60
 
@@ -26,7 +28,7 @@ setup: ## install what building and testing need (Debian; asks for sudo unless r
 demo: ## replay a capture through the box and see what is dropped and why (no root, no NIC)
 	scripts/setup demo
 	cargo build --release --locked
-	target/release/portcullis replay --vms $(PCAPS)/demo-vms.jsonl \
+	$(BINARY) replay --vms $(PCAPS)/demo-vms.jsonl \
 	    --inside $(PCAPS)/demo-inside.pcap --outside $(PCAPS)/demo-outside.pcap
 
 build: ## build the release binary, target/release/portcullis
@@ -52,8 +54,8 @@ bench: build ## measure throughput against testpmd (BENCH_ARGS are passed on)
 	/usr/bin/python3 bench/run.py $(BENCH_ARGS)
 
 install: ## install what `make build` built: binary, systemd unit, default configuration
-	@test -x target/release/portcullis || { echo "run 'make build' first (as an ordinary user)" >&2; exit 1; }
-	install -D -m 0755 target/release/portcullis $(DESTDIR)$(PREFIX)/bin/portcullis
+	@test -x $(BINARY) || { echo "run 'make build' first (as an ordinary user)" >&2; exit 1; }
+	install -D -m 0755 $(BINARY) $(DESTDIR)$(PREFIX)/bin/portcullis
 	install -d -m 0755 $(DESTDIR)$(UNITDIR)
 	sed 's|/usr/bin/portcullis|$(PREFIX)/bin/portcullis|' packaging/portcullis.service \
 	    > $(DESTDIR)$(UNITDIR)/portcullis.service
