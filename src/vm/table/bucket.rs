@@ -87,6 +87,8 @@ pub(super) trait Bucket: Sized {
     fn halves(&self) -> &[AtomicU64; 3];
     /// Whether the key of a slot is `key`. Means something only while the slot is valid for the caller.
     fn holds(&self, slot: usize, key: Self::Key) -> bool;
+    /// The key of a slot, for the one writer.
+    fn key(&self, slot: usize) -> Option<Self::Key>;
     /// Writes the key of a slot that is valid for nobody.
     fn write_key(&self, slot: usize, key: Self::Key);
     /// Asks the CPU for all of the bucket.
@@ -149,6 +151,11 @@ impl Bucket for Narrow {
         keys.get(slot).is_some_and(|word| word.load(Ordering::Relaxed) == key)
     }
 
+    fn key(&self, slot: usize) -> Option<u64> {
+        let [keys @ .., _, _, _] = self;
+        keys.get(slot).map(|word| word.load(Ordering::Relaxed))
+    }
+
     fn write_key(&self, slot: usize, key: u64) {
         let [keys @ .., _, _, _] = self;
         if let Some(word) = keys.get(slot) {
@@ -194,6 +201,13 @@ impl Bucket for Wide {
         let meta = if slot % 2 == 0 { low(meta) } else { high(meta) };
         let [upper, lower] = key.address;
         meta == key.meta && is(6 + 2 * slot, upper) && is(7 + 2 * slot, lower)
+    }
+
+    fn key(&self, slot: usize) -> Option<WideKey> {
+        let load = |word: usize| self.get(word).map(|at| at.load(Ordering::Relaxed));
+        let metas = load(3 + slot / 2)?;
+        let meta = if slot.is_multiple_of(2) { low(metas) } else { high(metas) };
+        Some(WideKey { address: [load(6 + 2 * slot)?, load(7 + 2 * slot)?], meta })
     }
 
     fn write_key(&self, slot: usize, key: WideKey) {
@@ -242,6 +256,7 @@ mod tests {
             for other in 0..SLOTS {
                 assert_eq!(bucket.holds(slot, key(other as u64 + 1)), slot == other);
             }
+            assert!(bucket.holds(slot, bucket.key(slot).unwrap()));
         }
         bucket.set_value(SLOTS, 1);
         bucket.write_key(SLOTS, key(9));

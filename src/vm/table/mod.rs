@@ -44,8 +44,8 @@
 //!
 //! Two stores, of narrow keys (MAC, IPv4 prefix) and wide ones (IPv6 prefix), as hash tables of cache-line buckets
 //! with chains of overflow buckets ([`bucket`], [`store`], [`hash`]). A probe of a narrow key touches one cache line in the common
-//! case, a probe of a wide key one to miss and two to hit; the state is one more. Entries never move, a removed key
-//! leaves no tombstone and emptied overflow buckets go back, so look-ups cost the same after any history. Memory is
+//! case, a probe of a wide key one to miss and two to hit; the state is one more. A removed key
+//! leaves no tombstone and chains are kept as short as their keys allow, so look-ups cost the same after any history. Memory is
 //! taken untouched from the operating system and becomes resident as it is used.
 //!
 //! Where this differs from the sketch it came from: values and states are halves of `AtomicU64` words, because only

@@ -105,7 +105,7 @@ struct Books {
 
 /// The one who changes the table. Lives on the control thread.
 pub struct Writer {
-    table: Arc<Table>,
+    pub(super) table: Arc<Table>,
     generation: Generation,
     /// When the published generation was published; none once it has settled.
     published_at: Option<Instant>,
@@ -359,8 +359,11 @@ impl Batch<'_> {
     /// Makes the batch what every later snapshot sees. [`Writer::settle`] tells when no earlier one is left.
     pub fn publish(self) -> Generation {
         let writer = &mut *self.writer;
+        let marks = writer.marks();
+        writer.narrow.compact(&writer.table.narrow, marks);
+        writer.wide.compact(&writer.table.wide, marks);
         let generation = writer.generation.next();
-        writer.table.lengths.store(valid_in(generation), &writer.books.lengths);
+        writer.table.lengths.store(marks.new, &writer.books.lengths);
         writer.saved = None;
         writer.generation = generation;
         writer.published_at = Some(Instant::now());
