@@ -198,7 +198,7 @@ impl Bucket for Wide {
     fn holds(&self, slot: usize, key: WideKey) -> bool {
         let is = |word: usize, value: u64| self.get(word).is_some_and(|at| at.load(Ordering::Relaxed) == value);
         let meta = self.get(3 + slot / 2).map_or(0, |word| word.load(Ordering::Relaxed));
-        let meta = if slot % 2 == 0 { low(meta) } else { high(meta) };
+        let meta = if slot.is_multiple_of(2) { low(meta) } else { high(meta) };
         let [upper, lower] = key.address;
         meta == key.meta && is(6 + 2 * slot, upper) && is(7 + 2 * slot, lower)
     }
@@ -232,7 +232,8 @@ impl Bucket for Wide {
     }
 }
 
-#[cfg(all(test, not(any(loom, shuttle))))]
+#[cfg(test)]
+#[cfg(not(any(loom, shuttle)))]
 mod tests {
     use super::*;
 

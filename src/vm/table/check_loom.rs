@@ -160,7 +160,7 @@ fn loom_overflow_buckets_are_reused_without_losing_an_entry() {
         let worker = thread::spawn(move || {
             for _ in 0..2 {
                 let snapshot = reader.snapshot();
-                let owner = VmIndex(u32::from(snapshot.generation().0 == 2));
+                let owner = VmIndex(u32::from(snapshot.generation().0 >= 2));
                 assert_eq!(snapshot.vm_by_mac(Scope(0), MacAddr([2, 0, 0, 0, 1, 4])), Some(owner));
             }
         });
@@ -173,12 +173,39 @@ fn loom_overflow_buckets_are_reused_without_losing_an_entry() {
             batch.remove(key(4));
             batch.insert(key(4), VmIndex(1)).unwrap();
         });
-        // And back into the home bucket: the overflow bucket empties and leaves the chain.
+        // The next batch, whatever it is, moves it back into the home bucket.
+        change(&mut writer, |_| ());
+        worker.join().unwrap();
+    });
+}
+
+#[test]
+fn loom_an_emptied_bucket_is_not_handed_out_under_a_reader() {
+    explore(2, move || {
+        let (mut writer, mut readers) =
+            Table::create_with(Capacity { vms: 1, keys: 17 }, 1, &Secret::from_seed(1)).unwrap();
+        let home = |mac| hash::scale(writer.table.mac(Scope(0), mac).hash, writer.table.narrow.size().homes);
+        let of = |bucket| (0..=255).map(|n| MacAddr([2, 0, 0, 0, 0, n])).filter(move |&mac| home(mac) == bucket);
+        // Home bucket 0 is full and continued by two more; home bucket 1 is full.
+        let (first, second): (Vec<_>, Vec<_>) = (of(0).take(11).collect(), of(1).take(6).collect());
+        let key = |mac| Key::Mac(Scope(0), mac);
+        let vm = VmIndex(0);
         change(&mut writer, |batch| {
-            batch.remove(key(4));
-            batch.insert(key(4), VmIndex(0)).unwrap();
+            first.iter().chain(&second[..5]).for_each(|&mac| batch.insert(key(mac), vm).unwrap());
         });
-        assert_eq!(writer.used().narrow_overflow, 1, "it waits for the next grace period");
+        assert_eq!(writer.used().narrow_overflow, 2);
+
+        let mut reader = readers.pop().unwrap();
+        reader.go_online();
+        let last = first[10];
+        let worker = thread::spawn(move || {
+            for _ in 0..2 {
+                assert_eq!(reader.snapshot().vm_by_mac(Scope(0), last), Some(vm), "the key that stays");
+            }
+        });
+        // The bucket in the middle empties; then the other chain needs one.
+        change(&mut writer, |batch| first[5..10].iter().for_each(|&mac| assert_eq!(batch.remove(key(mac)), Some(vm))));
+        change(&mut writer, |batch| batch.insert(key(second[5]), vm).unwrap());
         worker.join().unwrap();
     });
 }

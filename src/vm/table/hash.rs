@@ -112,7 +112,8 @@ pub(super) fn scale(hash: u64, buckets: u32) -> u32 {
     (scaled & 0xffff_ffff) as u32
 }
 
-#[cfg(all(test, not(any(loom, shuttle))))]
+#[cfg(test)]
+#[cfg(not(any(loom, shuttle)))]
 mod tests {
     use super::*;
 

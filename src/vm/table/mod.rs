@@ -32,7 +32,7 @@
 //!   removes it and the grace period of that batch: this reader must have moved on. So nothing is re-checked.
 //! - *Neighbours do not disturb.* Two values share a word, which the writer stores whole; the half it did not mean to
 //!   change is repeated, since no one else writes.
-//! - *Buckets of overflow* are recycled by the same waiting: see [`store`].
+//! - *Buckets of overflow* are recycled by the same waiting: see `store.rs`.
 //!
 //! A batch that is dropped unpublished is rolled back: it wrote only what nobody reads.
 //!
@@ -43,13 +43,13 @@
 //! # Memory and cost
 //!
 //! Two stores, of narrow keys (MAC, IPv4 prefix) and wide ones (IPv6 prefix), as hash tables of cache-line buckets
-//! with chains of overflow buckets ([`bucket`], [`store`], [`hash`]). A probe of a narrow key touches one cache line in the common
+//! with chains of overflow buckets (`bucket.rs`, `store.rs`, `hash.rs`). A probe of a narrow key touches one cache line in the common
 //! case, a probe of a wide key one to miss and two to hit; the state is one more. A removed key
 //! leaves no tombstone and chains are kept as short as their keys allow, so look-ups cost the same after any history. Memory is
 //! taken untouched from the operating system and becomes resident as it is used.
 //!
 //! Where this differs from the sketch it came from: values and states are halves of `AtomicU64` words, because only
-//! such words can be had lazily zeroed and cache-line aligned without `unsafe` ([`bucket`] says more); VM numbers
+//! such words can be had lazily zeroed and cache-line aligned without `unsafe` (`bucket.rs` says more); VM numbers
 //! have 29 bits, because the 30th tells an IPv4 prefix from a MAC.
 
 mod bucket;
@@ -59,13 +59,17 @@ mod reader;
 mod store;
 mod writer;
 
-#[cfg(all(test, loom))]
+#[cfg(test)]
+#[cfg(loom)]
 mod check_loom;
-#[cfg(all(test, shuttle))]
+#[cfg(test)]
+#[cfg(shuttle)]
 mod check_shuttle;
-#[cfg(all(test, not(any(loom, shuttle))))]
+#[cfg(test)]
+#[cfg(not(any(loom, shuttle)))]
 mod model;
-#[cfg(all(test, not(any(loom, shuttle))))]
+#[cfg(test)]
+#[cfg(not(any(loom, shuttle)))]
 mod tests;
 
 use std::fmt;
@@ -174,6 +178,21 @@ pub struct Table {
 impl Table {
     /// An empty table with its one writer and a reader for each worker, in the order of their numbers.
     ///
+    /// ```
+    /// # use portcullis::packet::MacAddr;
+    /// # use portcullis::vm::table::{Capacity, Table};
+    /// # use portcullis::vm::{Key, Scope, VmIndex};
+    /// let (mut writer, mut readers) = Table::create(Capacity { vms: 10, keys: 100 }, 1).unwrap();
+    /// let mac = MacAddr([0x52, 0x54, 0, 0, 0, 1]);
+    ///
+    /// let mut batch = writer.begin().unwrap();
+    /// batch.insert(Key::Mac(Scope(0), mac), VmIndex(7)).unwrap();
+    /// assert_eq!(readers[0].snapshot().vm_by_mac(Scope(0), mac), None);
+    /// batch.publish();
+    /// assert_eq!(readers[0].snapshot().vm_by_mac(Scope(0), mac), Some(VmIndex(7)));
+    /// assert!(writer.try_settle(), "the one worker has seen it");
+    /// ```
+    ///
     /// # Errors
     /// The capacity is out of range, or the operating system has no memory or no random numbers for it.
     pub fn create(capacity: Capacity, workers: usize) -> Result<(Writer, Vec<Reader>), CreateError> {
@@ -227,7 +246,7 @@ impl Table {
     fn ipv6(&self, scope: Scope, address: Ipv6Addr, length: u8) -> Probe<WideKey> {
         let mask = u128::MAX.checked_shl(128u32.saturating_sub(u32::from(length))).unwrap_or(0);
         let bits = address.to_bits() & mask;
-        let address = [(bits >> 64) as u64, (bits & u128::from(u64::MAX)) as u64];
+        let address = [(bits >> 64) as u64, (bits & 0xffff_ffff_ffff_ffff) as u64];
         let meta = u32::from(scope.0) << 16 | u32::from(length) << 8;
         let [upper, lower] = address;
         let hash = self.hash.ipv6([upper, lower, u64::from(meta)]);

@@ -122,7 +122,8 @@ impl<B: Bucket> Store<B> {
     }
 
     /// For each chain: its buckets, and its entries.
-    #[cfg(all(test, not(any(loom, shuttle))))]
+    #[cfg(test)]
+    #[cfg(not(any(loom, shuttle)))]
     pub(super) fn chains(&self) -> Vec<(usize, usize)> {
         let entries = |(_, bucket): (u32, &B)| bucket.values().slots.into_iter().filter(|&value| value != 0).count();
         let count = |home| (self.chain(home).count(), self.chain(home).map(entries).sum());
@@ -130,7 +131,8 @@ impl<B: Bucket> Store<B> {
     }
 
     /// Where the first bucket lies.
-    #[cfg(all(test, not(any(loom, shuttle))))]
+    #[cfg(test)]
+    #[cfg(not(any(loom, shuttle)))]
     pub(super) fn first_address(&self) -> usize {
         self.words.get(self.offset).map_or(1, |word| std::ptr::from_ref(word).addr())
     }
@@ -368,13 +370,12 @@ impl Clerk {
         self.appended.shrink_to(KEPT_MAX);
         self.free.append(&mut self.retired);
         // Backwards, so that a chain that empties is cut from its end.
-        while let Some(Touch { home, bucket, slot }) = self.touched.pop() {
+        while let Some(Touch { home, bucket, .. }) = self.touched.pop() {
             if bucket >= store.size.homes {
                 self.unlink_if_empty(store, home, bucket);
             }
-            let emptied = store.value(bucket, slot) == 0;
             let is_chain = store.bucket(home).is_some_and(|home| home.values().link != 0);
-            if emptied && is_chain && self.slack.last() != Some(&home) {
+            if is_chain && self.slack.last() != Some(&home) {
                 self.slack.push(home);
             }
         }
@@ -395,14 +396,15 @@ impl Clerk {
         self.appended.shrink_to(KEPT_MAX);
     }
 
-    /// Makes both marks of every touched slot say what `from` says.
-    fn level<B: Bucket>(&self, store: &Store<B>, from: u32, to: u32) {
-        for touch in &self.touched {
+    /// Makes both marks of every touched slot say what `from` says. Of the touched, those stay that are empty now.
+    fn level<B: Bucket>(&mut self, store: &Store<B>, from: u32, to: u32) {
+        self.touched.retain(|touch| {
+            let Some(bucket) = store.bucket(touch.bucket) else { return false };
             let value = store.value(touch.bucket, touch.slot);
-            if let Some(bucket) = store.bucket(touch.bucket) {
-                bucket.set_value(usize::from(touch.slot), if value & from == 0 { 0 } else { value | to });
-            }
-        }
+            let value = if value & from == 0 { 0 } else { value | to };
+            bucket.set_value(usize::from(touch.slot), value);
+            value == 0
+        });
     }
 
     fn unlink_if_empty<B: Bucket>(&mut self, store: &Store<B>, home: u32, number: u32) {

@@ -310,6 +310,16 @@ impl Batch<'_> {
         }
     }
 
+    /// Asks the CPU for what [`insert`](Batch::insert) and [`remove`](Batch::remove) of this key will touch: some keys
+    /// ahead, it makes a bulk load faster.
+    pub fn prefetch(&self, key: Key) {
+        let table = &self.writer.table;
+        match table.probe(key) {
+            KeyProbe::Narrow(probe) => table.narrow.prefetch(probe.hash),
+            KeyProbe::Wide(probe) => table.wide.prefetch(probe.hash),
+        }
+    }
+
     /// Makes a key lead nowhere; the VM it led to.
     pub fn remove(&mut self, key: Key) -> Option<VmIndex> {
         let marks = self.writer.marks();
