@@ -7,7 +7,7 @@
 //!
 //! Each of these changes to the code makes it fail, as it should: to settle before the grace period is over; to free
 //! a removed slot at once; to hand an emptied overflow bucket out at once; to publish Relaxed; to leave out the fence
-//! of a worker that comes online. One does not: to store `seen` Relaxed, since loom has no loads that return what is
+//! of a worker that comes online, or the writer's; to erase at once what compaction copies. One does not: to store `seen` Relaxed, since loom has no loads that return what is
 //! stored later.
 
 use std::net::{IpAddr, Ipv4Addr};

@@ -26,10 +26,11 @@
 //! - *It sees a batch whole.* All of 1. was written before the store it loaded, so it is visible; and until the
 //!   reader says that it reads a later generation, nobody changes what its parity selects: 1. and 4. write the other
 //!   parity, and 4. frees only what this one does not select.
-//! - *Keys cannot tear*, though they have up to three words and nothing guards them. The reader compares a key only
-//!   after the value (loaded first, Acquire) said that the slot is valid for its parity. That mark was published
-//!   after the key was complete, and the key is not written again before the slot is free, which takes a batch that
-//!   removes it and the grace period of that batch: this reader must have moved on. So nothing is re-checked.
+//! - *Keys cannot tear*, though they have up to three words and nothing guards them. That a key is equal counts
+//!   only if the value, loaded before it (Acquire), said that the slot is valid for the reader's parity. That mark was
+//!   published after the key was complete, and the key is not written again before the slot is free, which takes a
+//!   batch that removes it and the grace period of that batch: this reader must have moved on. So nothing is
+//!   re-checked.
 //! - *Neighbours do not disturb.* Two values share a word, which the writer stores whole; the half it did not mean to
 //!   change is repeated, since no one else writes.
 //! - *Buckets of overflow* are recycled by the same waiting: see `store.rs`.
