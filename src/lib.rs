@@ -13,4 +13,6 @@ pub mod policy;
 pub mod port;
 pub mod suggest;
 pub mod telemetry;
+#[doc(hidden)]
+pub mod testkit;
 pub mod vm;

@@ -1,0 +1,332 @@
+//! Who is known to the box, what is configured, and what becomes of a frame in that world.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::atomic::AtomicU64;
+
+use crossbeam::utils::CachePadded;
+
+use super::frame::Station;
+use crate::config::{ClassSection, Config, Link, RelaySection};
+use crate::dataplane::{Lane, Worker};
+use crate::packet::MacAddr;
+use crate::policy::{self, Decision, Direction, DropReason, LinkIndex, Observed, Policy, PortRange, Tally, Verdict};
+use crate::port::memory::{Burst, Frame, Sink, Source};
+use crate::telemetry::counters::{Block, LaneCounts, VmCounts};
+use crate::vm::record::VmSet;
+use crate::vm::registry::{Edit, Registry};
+use crate::vm::table::{Capacity, Table};
+use crate::vm::{ClassId, Mode, Scope, VmIndex};
+
+const LINK: LinkIndex = LinkIndex(0);
+const VMS_MAX: u32 = 64;
+
+/// A world in the making: configuration and VMs.
+#[derive(Clone, Debug)]
+pub struct WorldBuilder {
+    config: Config,
+    vms: Vec<VmSet>,
+}
+
+/// A world of one link, without VMs, with the configuration's defaults.
+#[must_use]
+pub fn world() -> WorldBuilder {
+    let link = "[[link]]\nname = \"link0\"\ninside = \"net_null0\"\noutside = \"net_null1\"\n";
+    WorldBuilder { config: Config::parse(link, Path::new("testkit")).unwrap(), vms: Vec::new() }
+}
+
+impl WorldBuilder {
+    /// A VM without a public IPv4 address.
+    #[must_use]
+    pub fn restricted(self, vm: Station) -> Self {
+        self.vm(&format!(r#"{{"id":"{}","macs":["{}"],"ips":["{}","{}"]}}"#, vm.id, vm.mac, vm.ipv4, vm.ipv6))
+    }
+
+    /// A VM with one.
+    #[must_use]
+    pub fn unrestricted(self, vm: Station) -> Self {
+        let Station { id, mac, ipv4, ipv6 } = vm;
+        self.vm(&format!(r#"{{"id":"{id}","macs":["{mac}"],"ips":["{ipv6}"],"public_ipv4":"{ipv4}"}}"#))
+    }
+
+    /// A VM whose class the operator set.
+    #[must_use]
+    pub fn of_class(self, vm: Station, class: &str) -> Self {
+        let Station { id, mac, ipv4, ipv6 } = vm;
+        self.vm(&format!(r#"{{"id":"{id}","macs":["{mac}"],"ips":["{ipv4}","{ipv6}"],"class":"{class}"}}"#))
+    }
+
+    /// A VM without a public IPv4 address that is only watched.
+    #[must_use]
+    pub fn monitored(self, vm: Station) -> Self {
+        let Station { id, mac, ipv4, ipv6 } = vm;
+        self.vm(&format!(r#"{{"id":"{id}","macs":["{mac}"],"ips":["{ipv4}","{ipv6}"],"mode":"monitor"}}"#))
+    }
+
+    /// Any VM, as a line of JSON.
+    #[must_use]
+    pub fn vm(mut self, line: &str) -> Self {
+        self.vms.push(serde_json::from_str(line).unwrap_or_else(|error| panic!("{line}: {error}")));
+        self
+    }
+
+    /// A class of the configuration, or other ports for `restricted`.
+    #[must_use]
+    pub fn class(self, name: &str, ports: &[u16]) -> Self {
+        self.class_in_mode(name, ports, Mode::Enforce)
+    }
+
+    /// A class whose VMs are only watched.
+    #[must_use]
+    pub fn monitored_class(self, name: &str, ports: &[u16]) -> Self {
+        self.class_in_mode(name, ports, Mode::Monitor)
+    }
+
+    fn class_in_mode(mut self, name: &str, ports: &[u16], mode: Mode) -> Self {
+        let ports = ports.iter().copied().map(PortRange::from).collect();
+        self.config.classes.insert(name.to_owned(), ClassSection { ports, mode });
+        self
+    }
+
+    /// `policy.unknown_class`
+    #[must_use]
+    pub fn unknown_class(mut self, name: &str) -> Self {
+        name.clone_into(&mut self.config.policy.unknown_class);
+        self
+    }
+
+    /// `policy.mode = "monitor"`
+    #[must_use]
+    pub fn box_monitors(mut self) -> Self {
+        self.config.policy.mode = Mode::Monitor;
+        self
+    }
+
+    /// `policy.directions`
+    #[must_use]
+    pub fn directions(mut self, directions: &[Direction]) -> Self {
+        self.config.policy.directions = directions.to_vec();
+        self
+    }
+
+    /// `policy.via`
+    #[must_use]
+    pub fn via(mut self, router: MacAddr) -> Self {
+        self.config.policy.via.push(router);
+        self
+    }
+
+    /// A relay, at both addresses of a station.
+    #[must_use]
+    pub fn relay(mut self, station: Station, ports: &[u16]) -> Self {
+        for prefix in [std::net::IpAddr::V4(station.ipv4).into(), std::net::IpAddr::V6(station.ipv6).into()] {
+            let ports = ports.iter().copied().map(PortRange::from).collect();
+            self.config.policy.relays.push(RelaySection { name: format!("relay-{prefix}"), prefix, ports });
+        }
+        self
+    }
+
+    /// The scope of a VLAN; 0 stands for untagged frames.
+    #[must_use]
+    pub fn scope(mut self, vlan: u16, scope: u16) -> Self {
+        let link: &mut Link = self.config.links.first_mut().unwrap();
+        link.scopes.insert(vlan.to_string().try_into().unwrap(), Scope(scope));
+        self
+    }
+
+    /// The world.
+    #[must_use]
+    pub fn build(self) -> World {
+        World::new(&self.config, self.vms)
+    }
+}
+
+/// Configuration and VMs, as the box has them.
+#[derive(Debug)]
+pub struct World {
+    /// What decides beside the VMs.
+    pub policy: Policy,
+    /// The VMs.
+    pub registry: Registry,
+}
+
+/// What became of one frame, everything the box says about it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Answer {
+    /// Forward, or drop and why.
+    pub verdict: Verdict,
+    /// For whom it was counted and how, if it was judged.
+    pub tally: Option<(String, Tally)>,
+    /// What was counted beside, in the order of [`Observed::ALL`].
+    pub observed: Vec<Observed>,
+}
+
+/// What became of many frames that went through a worker.
+#[derive(Debug)]
+pub struct Run {
+    /// What left by the other port.
+    pub sent: Vec<Vec<u8>>,
+    /// The lane's counters.
+    pub lane: LaneCounts,
+    block: Block,
+    direction: Direction,
+}
+
+impl Run {
+    /// Judged frames of one VM, or of the unknown one.
+    #[must_use]
+    pub fn judged(&self, vm: Option<VmIndex>) -> VmCounts {
+        self.block.judged(vm, self.direction)
+    }
+}
+
+impl World {
+    /// What these texts say: `portcullis.toml` and VM lines.
+    #[must_use]
+    pub fn read(config: &str, vms: &str) -> Self {
+        let config = Config::parse(config, Path::new("testkit")).unwrap_or_else(|error| panic!("{error}"));
+        let line = |line: &str| serde_json::from_str(line).unwrap_or_else(|error| panic!("{line}: {error}"));
+        Self::new(&config, vms.lines().map(line).collect())
+    }
+
+    fn new(config: &Config, vms: Vec<VmSet>) -> Self {
+        let policy = config.policy().unwrap_or_else(|error| panic!("{error}"));
+        let (writer, _) = Table::create(Capacity { vms: VMS_MAX, keys: VMS_MAX * 8 }, 0).unwrap();
+        let classes: BTreeMap<String, ClassId> = policy
+            .classes
+            .iter()
+            .map(|class| (class.name.clone(), policy.classes.find(&class.name).unwrap()))
+            .collect();
+        let mut registry = Registry::new(writer, classes, policy.via.clone());
+        registry.apply(vms.into_iter().map(Edit::Set)).unwrap_or_else(|(at, error)| panic!("VM {at}: {error}"));
+        Self { policy, registry }
+    }
+
+    /// What the one pure function says.
+    #[must_use]
+    pub fn decide(&self, direction: Direction, bytes: &[u8]) -> Decision {
+        policy::decide(&self.policy, self.registry.snapshot(), LINK, direction, bytes, bytes.len())
+    }
+
+    /// What becomes of a frame received on the inside port.
+    #[must_use]
+    pub fn egress(&self, frame: impl Into<Vec<u8>>) -> Answer {
+        self.answer(Direction::Egress, &frame.into())
+    }
+
+    /// What becomes of a frame received on the outside port.
+    #[must_use]
+    pub fn ingress(&self, frame: impl Into<Vec<u8>>) -> Answer {
+        self.answer(Direction::Ingress, &frame.into())
+    }
+
+    /// Sends one frame through a worker and reads every counter. The pure function must say the same, and a forwarded
+    /// frame must come out as it went in.
+    #[must_use]
+    pub fn answer(&self, direction: Direction, bytes: &[u8]) -> Answer {
+        let run = self.run(direction, [Frame::from(bytes)], usize::MAX);
+        let verdict = match run.sent.as_slice() {
+            [] => {
+                let mut reasons = DropReason::ALL.into_iter().filter(|&reason| run.lane.dropped(reason) > 0);
+                Verdict::Drop(reasons.next().expect("the balance holds, so the drop has a reason"))
+            }
+            [sent] if sent == bytes => Verdict::Forward,
+            _ => panic!("forwarded, but altered"),
+        };
+        let tally = self.counted(&run);
+        let observed = Observed::ALL.into_iter().filter(|&observed| run.lane.seen(observed) > 0).collect();
+
+        let decision = self.decide(direction, bytes);
+        assert_eq!(decision.verdict(), verdict, "the pure function decides otherwise than the data plane");
+        let decided = match decision {
+            Decision::Settled(..) => None,
+            Decision::Judged(_, judgement) => Some((self.name(judgement.identity.vm), judgement.tally)),
+        };
+        assert_eq!(decided, tally, "the pure function counts otherwise than the data plane");
+        Answer { verdict, tally, observed }
+    }
+
+    /// Sends frames through a worker, in bursts, to a queue that takes `capacity` of them in all. The balance holds
+    /// after every burst.
+    #[must_use]
+    pub fn run(&self, direction: Direction, frames: impl IntoIterator<Item = Frame>, capacity: usize) -> Run {
+        let block = Block::new(1, VMS_MAX as usize);
+        let turns = CachePadded::new(AtomicU64::new(0));
+        let tx = Sink { capacity, ..Sink::default() };
+        let mut lane = Lane { link: LINK, direction, rx: Source::new(frames), tx, burst: Burst::default() };
+        let mut worker = Worker::new(&self.policy, &block, &turns);
+        while lane.rx.waiting() > 0 {
+            worker.turn(&mut lane, self.registry.snapshot());
+            let counts = block.lane(LINK, direction);
+            assert!(counts.is_balanced(), "rx = tx + drops: {counts:?}");
+            assert_eq!(counts.tx, lane.tx.frames.len() as u64, "tx is what left");
+        }
+        let sent = lane.tx.frames.iter().map(Frame::bytes).collect();
+        Run { sent, lane: block.lane(LINK, direction), block, direction }
+    }
+
+    /// For whom the one frame of a run was counted.
+    fn counted(&self, run: &Run) -> Option<(String, Tally)> {
+        let vms = self.registry.iter_after(None).map(|(index, _)| Some(index));
+        let mut counted = vms.chain([None]).flat_map(|vm| {
+            let VmCounts { allowed, denied, excepted, would_deny } = run.judged(vm);
+            let counts = [allowed, denied, excepted, would_deny];
+            Tally::ALL.into_iter().zip(counts).filter(|&(_, count)| count > 0).map(move |(tally, _)| (vm, tally))
+        });
+        let first = counted.next();
+        assert_eq!(counted.next(), None, "one frame is counted once");
+        first.map(|(vm, tally)| (self.name(vm), tally))
+    }
+
+    /// The id of a VM, or `unknown`.
+    #[must_use]
+    pub fn name(&self, vm: Option<VmIndex>) -> String {
+        vm.map_or_else(|| "unknown".into(), |vm| self.registry.by_index(vm).unwrap().id.to_string())
+    }
+}
+
+/// Forwarded without asking whose it is.
+#[must_use]
+pub fn passes() -> Answer {
+    Answer { verdict: Verdict::Forward, tally: None, observed: Vec::new() }
+}
+
+/// Dropped without asking whose it is.
+#[must_use]
+pub fn drops(reason: DropReason) -> Answer {
+    Answer { verdict: Verdict::Drop(reason), ..passes() }
+}
+
+/// Judged, and forwarded.
+#[must_use]
+pub fn allowed(vm: Station) -> Answer {
+    Answer { tally: Some((vm.id.into(), Tally::Allowed)), ..passes() }
+}
+
+/// Judged, and dropped.
+#[must_use]
+pub fn denied(vm: Station, reason: DropReason) -> Answer {
+    Answer { tally: Some((vm.id.into(), Tally::Denied)), ..drops(reason) }
+}
+
+/// Covered by a relay.
+#[must_use]
+pub fn excepted(vm: Station) -> Answer {
+    Answer { tally: Some((vm.id.into(), Tally::Excepted)), ..passes() }.observing(Observed::Excepted)
+}
+
+/// Forwarded by monitor mode.
+#[must_use]
+pub fn would_deny(vm: Station) -> Answer {
+    Answer { tally: Some((vm.id.into(), Tally::WouldDeny)), ..passes() }.observing(Observed::WouldDeny)
+}
+
+impl Answer {
+    /// The same, with something counted beside.
+    #[must_use]
+    pub fn observing(mut self, observed: Observed) -> Self {
+        self.observed.push(observed);
+        self.observed.sort_unstable();
+        self
+    }
+}
