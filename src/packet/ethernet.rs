@@ -90,8 +90,15 @@ fn unwrap_802_3(rest: Rest<'_>) -> Result<(u16, Rest<'_>), Payload<'_>> {
                 _ => Err(Payload::Other(Other::NotIp)),
             }
         }
-        // SAP 06 is IPv4 without an EtherType; a wrong version there is the IPv4 parser's to report.
-        [0x06, _, 0x03] => Ok((ETHER_TYPE_IPV4, rest.skip(3).ok_or(CUT_SHORT)?)),
+        // SAP 06 is IP without an EtherType, so the version says which; a wrong one is the IPv4 parser's to report.
+        [0x06, _, 0x03] => {
+            let after = rest.skip(3).ok_or(CUT_SHORT)?;
+            let ether_type = match after.peek::<1>() {
+                Some([0x60..=0x6f]) => ETHER_TYPE_IPV6,
+                _ => ETHER_TYPE_IPV4,
+            };
+            Ok((ether_type, after))
+        }
         _ => Err(Payload::Other(Other::NotIp)),
     }
 }
@@ -107,7 +114,7 @@ fn kind(ether_type: u16) -> Other {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Outcome, Packet};
+    use super::super::{Outcome, Packet, Ports};
     use super::*;
 
     fn parse(after_macs: &[u8]) -> Packet<'_> {
@@ -184,8 +191,19 @@ mod tests {
 
     #[test]
     fn a_wrong_version_behind_sap_06_is_malformed() {
-        let frame = [&[0, 43, 6, 6, 3, 0x60][..], &[0; 60]].concat();
-        assert_eq!(parse(&frame).outcome, Outcome::Opaque(Opaque::Malformed));
+        for version in (0..16).filter(|version| ![4, 6].contains(version)) {
+            let frame = [&[0, 43, 6, 6, 3, version << 4 | 5][..], &[0; 60]].concat();
+            assert_eq!(parse(&frame).outcome, Outcome::Opaque(Opaque::Malformed), "{version}");
+        }
+        assert_eq!(parse(&[0, 3, 6, 6, 3]).outcome, Outcome::Opaque(Opaque::Malformed), "nothing there");
+    }
+
+    #[test]
+    fn the_version_behind_sap_06_says_which_ip_it_is() {
+        let mut frame = [&[0, 63, 6, 6, 3, 0x60, 0, 0, 0, 0, 20, 6, 64][..], &[0x20; 32], &[0xc0, 0, 0, 25]].concat();
+        frame.resize(frame.len() + 16, 0);
+        let ports = Ports { source: 0xc000, destination: 25 };
+        assert_eq!(parse(&frame).outcome, Outcome::Tcp(ports));
     }
 
     #[test]
