@@ -18,6 +18,8 @@ CONFIG = """\
 # The configuration that the golden captures are judged by.
 [[link]]
 name = "link0"
+inside = "net_null0"
+outside = "net_null1"
 scopes = { "100" = 1 }
 
 [policy]

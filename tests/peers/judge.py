@@ -2,11 +2,12 @@
 """The independent judge: decides every frame of a capture from the contract's text alone.
 
     judge.py --vms VMS.jsonl [--config FILE.toml] --inside IN.pcap [--outside IN2.pcap]
-             [--outside-out OUT.pcap] [--inside-out OUT2.pcap] [--verbose] [--json]
+             [--outside-out OUT.pcap] [--inside-out OUT2.pcap] [--verbose] [--json] [--rulings]
              [--compare-outside FORWARDED.pcap] [--compare-inside FORWARDED.pcap] [--tshark]
     judge.py --self-test
 
 `--outside-out` and `--compare-outside` speak of what leaves by the outside port, so of frames that came in inside.
+`--rulings` adds to the JSON what was ruled of each frame.
 """
 
 import argparse
@@ -129,7 +130,7 @@ def main():
     for option in ("vms", "config", "inside", "outside", "inside-out", "outside-out", "compare-inside",
                    "compare-outside"):
         parser.add_argument("--" + option)
-    for flag in ("json", "verbose", "tshark", "self-test"):
+    for flag in ("json", "rulings", "verbose", "tshark", "self-test"):
         parser.add_argument("--" + flag, action="store_true")
     args = parser.parse_args()
 
@@ -167,8 +168,12 @@ def main():
         asked = getattr(args, f"compare_{leaving}") or getattr(args, f"{leaving}_out")
         if asked and OTHER_PORT[leaving] not in sides:
             parser.error(f"what leaves {leaving} needs --{OTHER_PORT[leaving]}")
-    if args.json:
-        print(json.dumps(ledger.as_json(), indent=1))
+    report = ledger.as_json()
+    if args.rulings:
+        for side in sides.values():
+            report[side.incoming]["rulings"] = [ruling.as_json() for ruling in side.rulings]
+    if args.json or args.rulings:
+        print(json.dumps(report, indent=None if args.rulings else 1))
     sys.exit(0 if good else 1)
 
 

@@ -197,6 +197,10 @@ class Ruling:
     observed: List[str] = field(default_factory=list)
     sight: Optional[sights.Sight] = None
 
+    def as_json(self):
+        vm = (self.vm.id if self.vm else "unknown") if self.judged else None
+        return {"drop": self.reason or None, "vm": vm, "tally": self.outcome or None, "observed": self.observed}
+
 
 def rule(frame, incoming, policy, inventory):
     """The verdict list of the contract, first match decides."""

@@ -38,13 +38,18 @@ LSRR, SSRR = 131, 137
 
 IP_KINDS = {
     1: "icmp", 4: "ipip", 17: "udp", 41: "6in4", 47: "gre", 50: "esp", 58: "icmpv6", 59: "no_next_header",
-    115: "l2tpv3", 132: "sctp", 137: "mpls_in_ip",
+    97: "etherip", 115: "l2tp", 132: "sctp", 137: "mpls",
 }
-UDP_TUNNELS = {1701: "l2tp", 2152: "gtpu", 4789: "vxlan", 6081: "geneve", 51820: "wireguard"}
-TUNNELS = {"ipip", "6in4", "gre", "l2tpv3", "mpls_in_ip"} | set(UDP_TUNNELS.values())
+UDP_TUNNELS = {
+    1701: "l2tp", 2152: "gtp_u", 3544: "teredo", 4500: "esp", 4789: "vxlan", 6081: "geneve", 8472: "vxlan",
+    51820: "wireguard",
+}
 ETHER_KINDS = {
-    0x0806: "arp", 0x88CC: "lldp", 0x8863: "pppoe", 0x8864: "pppoe", 0x8847: "mpls", 0x8848: "mpls", 0x88E5: "macsec",
+    0x0806: "arp", 0x88CC: "lldp", 0x8863: "pppoe_discovery", 0x8864: "pppoe", 0x8847: "mpls", 0x8848: "mpls",
+    0x88E5: "macsec",
 }
+# What carries frames or packets inside, by the names that the box counts under.
+TUNNELS = {"ipip", "6in4", "gre", "esp", "etherip", "mpls", "pppoe", "macsec"} | set(UDP_TUNNELS.values())
 
 
 @dataclass
