@@ -1,0 +1,212 @@
+//! The box against the independent judge of `tests/peers`: two readings of one policy, by different authors in different
+//! languages. Any difference names its frame.
+//!
+//! The golden captures have a frame for every clause; the fuzz captures have what nobody thought of. Both go through the
+//! data plane on memory ports, one frame at a time (for verdict, reason, VM, tally and observations of each) and all
+//! together (for order, bytes and counters).
+//!
+//! What a fuzz capture shows becomes a row of `golden.py`.
+
+mod support;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use portcullis::policy::{Direction, DropReason, Observed, Tally, Verdict};
+use portcullis::port::memory::Frame;
+use portcullis::telemetry::counters::VmCounts;
+use portcullis::testkit::World;
+use serde::Deserialize;
+
+/// Debian's, because scapy is Debian's too.
+const PYTHON: &str = "/usr/bin/python3";
+
+#[derive(Deserialize)]
+struct Report {
+    inside: Side,
+    outside: Side,
+    vms: BTreeMap<String, BTreeMap<String, Counts>>,
+    unknown: BTreeMap<String, Counts>,
+}
+
+#[derive(Deserialize)]
+struct Side {
+    rx: u64,
+    /// Numbers of the forwarded frames, from 1.
+    forward: Vec<usize>,
+    drops: BTreeMap<String, u64>,
+    observed: BTreeMap<String, u64>,
+    rulings: Vec<Ruling>,
+}
+
+/// What is said of one frame, by either.
+#[derive(Debug, PartialEq, Eq, Deserialize)]
+struct Ruling {
+    drop: Option<String>,
+    vm: Option<String>,
+    tally: Option<String>,
+    observed: Vec<String>,
+}
+
+#[derive(Debug, PartialEq, Eq, Deserialize)]
+struct Counts {
+    allowed: u64,
+    denied: u64,
+    excepted: u64,
+    would_deny: u64,
+}
+
+impl From<VmCounts> for Counts {
+    fn from(VmCounts { allowed, denied, excepted, would_deny }: VmCounts) -> Self {
+        Self { allowed, denied, excepted, would_deny }
+    }
+}
+
+#[test]
+fn every_golden_frame_is_ruled_alike() {
+    if is_skipped() {
+        return;
+    }
+    judge(&support::path("pcaps/golden-inside.pcap"), &support::path("pcaps/golden-outside.pcap"));
+}
+
+#[test]
+fn runts_and_every_size_are_ruled_alike() {
+    if is_skipped() {
+        return;
+    }
+    judge(&support::path("pcaps/runts-inside.pcap"), &support::path("pcaps/sizes-inside.pcap"));
+}
+
+#[test]
+fn frames_that_nobody_thought_of_are_ruled_alike() {
+    judge_fuzz("1");
+}
+
+#[test]
+fn and_others_with_another_seed() {
+    judge_fuzz("2");
+}
+
+#[test]
+fn and_others_with_the_seed_that_somebody_asks_for() {
+    // PORTCULLIS_FUZZ_SEED=1234 cargo test --test judged_by_scapy
+    if let Ok(seed) = std::env::var("PORTCULLIS_FUZZ_SEED") {
+        judge_fuzz(&seed);
+    }
+}
+
+fn judge_fuzz(seed: &str) {
+    if is_skipped() {
+        return;
+    }
+    let [inside, outside] = ["inside", "outside"].map(|side| {
+        let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("fuzz-{seed}-{side}.pcap"));
+        let script = support::path("peers/fuzz_capture.py");
+        run(Command::new(PYTHON).arg(script).arg(&path).args(["--side", side, "--frames", "20000", "--seed", seed]));
+        path
+    });
+    judge(&inside, &outside);
+}
+
+/// Whether the caller said that there is no scapy. Without that its absence is a failure: a test that passes without
+/// having looked is worse than none.
+fn is_skipped() -> bool {
+    let skip = std::env::var("PORTCULLIS_SKIP").unwrap_or_default();
+    if skip.split([',', ' ']).any(|name| name == "scapy") {
+        println!("skipped: PORTCULLIS_SKIP lists scapy, so the box is not compared with the independent judge");
+        return true;
+    }
+    let found = Command::new(PYTHON).args(["-c", "import scapy"]).output();
+    assert!(
+        found.is_ok_and(|output| output.status.success()),
+        "{PYTHON} with scapy is needed to judge frames independently: run `make setup` (it installs python3-scapy), or \
+         set PORTCULLIS_SKIP=scapy to go without"
+    );
+    false
+}
+
+fn run(command: &mut Command) -> Vec<u8> {
+    let output = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
+    assert!(output.status.success(), "{command:?} failed:\n{}", String::from_utf8_lossy(&output.stderr));
+    output.stdout
+}
+
+/// Has both captures judged by `judge.py` and by the box.
+fn judge(inside: &Path, outside: &Path) {
+    let (config, vms) = (support::path("pcaps/golden.toml"), support::path("pcaps/golden-vms.jsonl"));
+    let json = run(Command::new(PYTHON)
+        .arg(support::path("peers/judge.py"))
+        .arg("--rulings")
+        .args([Path::new("--vms"), &vms, Path::new("--config"), &config])
+        .args([Path::new("--inside"), inside, Path::new("--outside"), outside]));
+    let report: Report = serde_json::from_slice(&json).expect("judge.py prints its report as JSON");
+    let world = World::read(&support::text("pcaps/golden.toml"), &support::text("pcaps/golden-vms.jsonl"));
+
+    let mut differences = Vec::new();
+    for (direction, capture, side) in
+        [(Direction::Egress, inside, &report.inside), (Direction::Ingress, outside, &report.outside)]
+    {
+        let frames = support::read_pcap(capture);
+        assert!(!frames.is_empty() && frames.len() == side.rulings.len(), "{}", capture.display());
+        let labels = labels(capture);
+        for (at, (frame, theirs)) in frames.iter().zip(&side.rulings).enumerate() {
+            let ours = ours(&world, direction, frame);
+            if ours != *theirs {
+                let label = labels.get(at).map_or("", String::as_str);
+                let (file, number) = (capture.file_name().unwrap().display(), at + 1);
+                let hex: String = frame.iter().take(200).map(|byte| format!("{byte:02x}")).collect();
+                differences
+                    .push(format!("{file} frame {number} ({label})\n box   {ours:?}\n judge {theirs:?}\n {hex}"));
+            }
+        }
+    }
+    let shown = differences.iter().take(20).map(String::as_str).collect::<Vec<_>>().join("\n");
+    assert!(differences.is_empty(), "{} frames are ruled differently:\n{shown}", differences.len());
+    all_together(&world, Direction::Egress, &support::read_pcap(inside), &report.inside, &report);
+    all_together(&world, Direction::Ingress, &support::read_pcap(outside), &report.outside, &report);
+}
+
+/// The lines beside a capture that say what its frames are.
+fn labels(capture: &Path) -> Vec<String> {
+    let path: PathBuf = capture.with_extension("labels");
+    std::fs::read_to_string(path).map(|text| text.lines().map(str::to_owned).collect()).unwrap_or_default()
+}
+
+fn ours(world: &World, direction: Direction, frame: &[u8]) -> Ruling {
+    let answer = world.answer(direction, frame);
+    let drop = match answer.verdict {
+        Verdict::Forward => None,
+        Verdict::Drop(reason) => Some(reason.name().to_owned()),
+    };
+    let (vm, tally) = answer.tally.map(|(vm, tally): (String, Tally)| (vm, tally.name().to_owned())).unzip();
+    let observed = answer.observed.iter().map(|observed| observed.name().to_owned()).collect();
+    Ruling { drop, vm, tally, observed }
+}
+
+/// The whole capture through one worker: exactly the frames that the judge forwards, unchanged and in order, and the
+/// judge's counters.
+fn all_together(world: &World, direction: Direction, frames: &[Vec<u8>], side: &Side, report: &Report) {
+    // Segments of 100 bytes: most headers lie in two.
+    let segmented = frames.iter().map(|frame| Frame::segmented(frame, 100));
+    let run = world.run(direction, segmented, usize::MAX);
+    let expected: Vec<_> = side.forward.iter().map(|number| &frames[number - 1]).collect();
+    for (at, (sent, expected)) in run.sent.iter().zip(&expected).enumerate() {
+        assert_eq!(&sent, expected, "{} frame {} is not what left", direction.name(), side.forward[at]);
+    }
+    assert_eq!(run.sent.len(), expected.len(), "{}: frames forwarded", direction.name());
+    assert_eq!((run.lane.rx, run.lane.tx), (side.rx, expected.len() as u64));
+
+    let drops = DropReason::ALL.into_iter().map(|reason| (reason.name().to_owned(), run.lane.dropped(reason)));
+    assert_eq!(drops.filter(|&(_, count)| count > 0).collect::<BTreeMap<_, _>>(), side.drops);
+    let observed = Observed::ALL.into_iter().map(|observed| (observed.name().to_owned(), run.lane.seen(observed)));
+    assert_eq!(observed.filter(|&(_, count)| count > 0).collect::<BTreeMap<_, _>>(), side.observed);
+
+    let way = direction.name();
+    assert_eq!(Counts::from(run.judged(None)), report.unknown[way], "unknown {way}");
+    for (id, counts) in &report.vms {
+        let (index, _) = world.registry.get(&id.parse().unwrap()).expect("the judge knows the VMs of the file");
+        assert_eq!(Counts::from(run.judged(Some(index))), counts[way], "{id} {way}");
+    }
+}
