@@ -146,47 +146,54 @@ enum Grounds {
 }
 
 fn grounds(policy: &Policy, identity: &Identity, case: &Case) -> Grounds {
-    let ports = match case.subject {
-        Ok(ports) => ports,
-        Err(opaque) if identity.closes_any(policy) => {
-            let own = !policy.classes.get(identity.class).ports.is_empty();
-            return Grounds::Deny(name_drop(identity, own, opaque_reason(opaque)));
-        }
-        Err(_) => return Grounds::Open,
-    };
-    let own = &policy.classes.get(identity.class).ports;
-    let destination_closed = identity.closes(policy, ports.destination);
-    if is_relayed(policy, identity, case, ports, destination_closed) {
+    let denial = denial(case, |port| match port {
+        Some(port) => identity.closes(policy, port),
+        None => identity.closes_any(policy),
+    });
+    if is_relayed(policy, identity, case, denial) {
         return Grounds::Excepted;
     }
-    if destination_closed {
-        let own = own.contains(ports.destination);
-        return Grounds::Deny(name_drop(identity, own, DropReason::PortClosed));
+    match denial {
+        Some(reason) => Grounds::Deny(name_drop(policy, identity, case, reason)),
+        None => Grounds::Open,
     }
-    if case.direction == Direction::Ingress && identity.closes(policy, ports.source) {
-        return Grounds::Deny(name_drop(identity, own.contains(ports.source), DropReason::ReplyClosed));
+}
+
+/// Rules 7 and 8, where `closes` says what is closed: a port, or any at all.
+fn denial(case: &Case, closes: impl Fn(Option<u16>) -> bool) -> Option<DropReason> {
+    match case.subject {
+        Err(opaque) => closes(None).then(|| opaque_reason(opaque)),
+        Ok(ports) if closes(Some(ports.destination)) => Some(DropReason::PortClosed),
+        Ok(ports) if case.direction == Direction::Ingress && closes(Some(ports.source)) => {
+            Some(DropReason::ReplyClosed)
+        }
+        Ok(_) => None,
     }
-    Grounds::Open
 }
 
 /// Whether a relay covers the frame: on egress where it goes, on ingress its answers (rule 8) only.
-fn is_relayed(policy: &Policy, identity: &Identity, case: &Case, ports: Ports, destination_closed: bool) -> bool {
+fn is_relayed(policy: &Policy, identity: &Identity, case: &Case, denial: Option<DropReason>) -> bool {
     if policy.relays.is_empty() || case.source_routed || identity.finding.is_some_and(Finding::is_contradiction) {
         return false;
     }
-    let Some(peer) = case.peer else { return false };
+    let (Some(peer), Ok(ports)) = (case.peer, case.subject) else { return false };
     match case.direction {
         Direction::Egress => policy.relay(peer, ports.destination).is_some(),
-        Direction::Ingress => !destination_closed && policy.relay(peer, ports.source).is_some(),
+        Direction::Ingress => denial != Some(DropReason::PortClosed) && policy.relay(peer, ports.source).is_some(),
     }
 }
 
-/// The reason of a denied frame: its finding where the drop rests on it, else what the class says. `own` is whether the
-/// class of the VM alone would have denied.
-fn name_drop(identity: &Identity, own: bool, reason: DropReason) -> DropReason {
+/// The reason of a denied frame: its finding where the drop rests on it; what the class says where the class of the VM
+/// alone would have denied too, be it by another rule.
+fn name_drop(policy: &Policy, identity: &Identity, case: &Case, reason: DropReason) -> DropReason {
     match identity.finding {
-        Some(finding) if finding.is_contradiction() || !own => finding.drop_reason(),
-        _ => reason,
+        None => reason,
+        Some(finding) if finding.is_contradiction() => finding.drop_reason(),
+        Some(finding) => {
+            let own = &policy.classes.get(identity.class).ports;
+            let own_denial = denial(case, |port| port.map_or(!own.is_empty(), |port| own.contains(port)));
+            own_denial.unwrap_or(finding.drop_reason())
+        }
     }
 }
 
