@@ -612,6 +612,7 @@ def identities(golden):
                 ("tcp/25", lambda w, f=family: w.smtp(f, 25)), ("tcp/587", lambda w, f=family: w.smtp(f, 587)),
                 ("tcp/2525", lambda w, f=family: w.smtp(f, 2525)), ("tcp/443", lambda w, f=family: w.smtp(f, 443)),
                 ("from tcp/25", lambda w, f=family: w.smtp(f, EPHEMERAL, sport=25, flags=0x12)),
+                ("from tcp/25 to tcp/587", lambda w, f=family: w.smtp(f, 587, sport=25)),
                 ("malformed, addresses readable", lambda w, f=family: w.frame(f, unreadable(w, f))),
                 ("three bytes of TCP", lambda w, f=family: w.frame(f, w.ip(f, w.tcp(f, 443)[:3]))),
                 ("early later fragment", lambda w, f=family: early_fragment(w, f)),
