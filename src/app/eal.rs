@@ -1,5 +1,7 @@
 //! Starting EAL.
 
+use std::path::PathBuf;
+
 use dpdk::{Eal, log};
 use tracing::{debug, error, info, warn};
 
@@ -42,11 +44,30 @@ pub fn arguments(config: &Config, cores: &Cores, plan: Plan, extra: &[String]) -
     args.finish("portcullis", &extra).map_err(|error| Failure::new(Exit::Configuration, error))
 }
 
+/// A running EAL that leaves nothing behind: its run directory goes with it.
+#[derive(Debug)]
+pub struct Session {
+    /// The handle.
+    pub eal: Eal,
+    // Dropped after `eal`, so after DPDK has let go of the directory.
+    _run_dir: RunDir,
+}
+
+#[derive(Debug)]
+struct RunDir(PathBuf);
+
+impl Drop for RunDir {
+    fn drop(&mut self) {
+        // Nothing is lost if it stays: the next process of this name uses it again.
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
 /// Starts EAL; its log goes where ours goes.
 ///
 /// # Errors
 /// What EAL says.
-pub fn init(args: &[String]) -> Result<Eal, Failure> {
+pub fn init(args: &[String]) -> Result<Session, Failure> {
     log::set_level(log::Level::Notice);
     if let Err(error) = log::route(forward) {
         warn!("EAL's log goes to standard error as it is: {error}");
@@ -54,7 +75,8 @@ pub fn init(args: &[String]) -> Result<Eal, Failure> {
     info!("EAL arguments: {}", args.join(" "));
     let eal = Eal::init(args).map_err(|error| Failure::new(Exit::Os, error))?;
     debug!("{}", eal.version());
-    Ok(eal)
+    let _run_dir = RunDir(eal.runtime_dir());
+    Ok(Session { eal, _run_dir })
 }
 
 fn forward(level: log::Level, text: &str) {

@@ -105,9 +105,8 @@ impl Replay {
         let plan = plan(longest);
         let cores = cores(&config)?;
         let arguments = eal::arguments(&config, &cores, plan, &self.eal)?;
-        let eal = eal::init(&arguments)?;
-        let runtime_dir = eal.runtime_dir();
-
+        let session = eal::init(&arguments)?;
+        let eal = &session.eal;
         let (mut registry, readers) = vms::create(&config, &policy, eal.worker_lcores().len())?;
         if readers.is_empty() {
             return Err(Failure::new(Exit::Configuration, "EAL has no worker lcore, so nothing would be forwarded"));
@@ -116,7 +115,7 @@ impl Replay {
             vms::load(&mut registry, path)?;
         }
         let vms = config.table.vms as usize;
-        let mut engine = Engine::start(&eal, &config, plan, Arc::clone(&policy), readers, vms)?;
+        let mut engine = Engine::start(eal, &config, plan, Arc::clone(&policy), readers, vms)?;
         let expected = [inside, outside].map(|summary| summary.map_or(0, |summary| summary.frames));
         let drained = wait(&engine, expected);
         engine.halt();
@@ -131,9 +130,6 @@ impl Replay {
         let why = self.why(&policy, state.registry())?;
         drop(state);
         let stopped = engine.stop();
-        drop(eal);
-        // Ours alone: its name has this process's number in it. Nothing is lost if it stays.
-        let _ = std::fs::remove_dir_all(runtime_dir);
 
         drained?;
         self.verify(&report, stopped.mbufs_in_use)?;
@@ -180,8 +176,12 @@ impl Replay {
             })?,
             None => config.links.first().cloned(),
         };
-        let device = |name: &str, input: Option<&Path>, output: Option<&Path>| {
-            let mut vdev = name.to_owned();
+        let device = |number: u8, input: Option<&Path>, output: Option<&Path>| {
+            let mut vdev = match (input, output) {
+                // net_pcap wants at least one file.
+                (None, None) => format!("net_null{number},no-rx=1"),
+                _ => format!("net_pcap{number}"),
+            };
             for (key, path) in [("rx_pcap", input), ("tx_pcap", output)] {
                 if let Some(path) = path {
                     vdev += &format!(",{key}={}", plain(path)?);
@@ -195,8 +195,8 @@ impl Replay {
         };
         let (inside, outside) = (readable(&self.inside, inside), readable(&self.outside, outside));
         let link = Link {
-            inside: device("net_pcap0", inside.as_deref(), self.inside_out.as_deref())?,
-            outside: device("net_pcap1", outside.as_deref(), self.outside_out.as_deref())?,
+            inside: device(0, inside.as_deref(), self.inside_out.as_deref())?,
+            outside: device(1, outside.as_deref(), self.outside_out.as_deref())?,
             queues: Some(1),
             link_propagation: false,
             ..chosen.unwrap_or_else(|| Link::named("link0"))

@@ -103,7 +103,8 @@ impl Run {
         let Plan { mbufs, room_bytes, memory_mib } = plan;
         info!("{mbufs} packet buffers of {room_bytes} bytes, {memory_mib} MiB");
 
-        let eal = eal::init(&eal_arguments)?;
+        let session = eal::init(&eal_arguments)?;
+        let eal = &session.eal;
         let (mut registry, readers) = vms::create(&config, &policy, eal.worker_lcores().len())?;
         if readers.is_empty() {
             let message =
@@ -114,7 +115,7 @@ impl Run {
             vms::load(&mut registry, path)?;
         }
         let known = registry.len();
-        let mut engine = Engine::start(&eal, &config, plan, Arc::clone(&policy), readers, config.table.vms as usize)?;
+        let mut engine = Engine::start(eal, &config, plan, Arc::clone(&policy), readers, config.table.vms as usize)?;
         let state = state(&config, registry, &engine.shared).with_dpdk_version(eal.version());
         let server = Server::start(socket, state)
             .map_err(|error| Failure::new(Exit::Os, format_args!("the control socket cannot be served: {error}")))?;
@@ -128,9 +129,6 @@ impl Run {
         let report = state.report(true);
         drop(state);
         let stopped = engine.stop();
-        let runtime_dir = eal.runtime_dir();
-        drop(eal);
-        let _ = std::fs::remove_dir_all(runtime_dir);
         if stopped.mbufs_in_use != 0 {
             error!("{} packet buffers were not given back", stopped.mbufs_in_use);
         }

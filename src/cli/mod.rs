@@ -13,11 +13,9 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+use crate::VERSION;
 use crate::config::Config;
 use crate::exit::{Exit, Failure};
-
-/// The program's version, with the commit it was built from.
-pub const VERSION: &str = env!("PORTCULLIS_VERSION");
 
 /// A mail-port firewall on DPDK.
 ///

@@ -217,13 +217,13 @@ impl VersionArgs {
     pub(super) fn run(self) -> Result<(), Failure> {
         let daemon =
             Client::connect(&self.remote.socket).ok().and_then(|mut client| client.call("version", &json!({})).ok());
-        let answer = json!({ "client": super::VERSION, "daemon": daemon });
+        let answer = json!({ "client": crate::VERSION, "daemon": daemon });
         self.remote.answer(&answer, |answer| match answer.get("daemon") {
             Some(Value::Object(daemon)) => {
                 let text = |name: &str| daemon.get(name).and_then(Value::as_str).unwrap_or("unknown").to_owned();
-                format!("portcullis {}\ndaemon {} ({})", super::VERSION, text("version"), text("dpdk"))
+                format!("portcullis {}\ndaemon {} ({})", crate::VERSION, text("version"), text("dpdk"))
             }
-            _ => format!("portcullis {}\nno daemon on {}", super::VERSION, self.remote.socket.display()),
+            _ => format!("portcullis {}\nno daemon on {}", crate::VERSION, self.remote.socket.display()),
         })
     }
 }

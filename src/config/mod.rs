@@ -322,7 +322,12 @@ impl Config {
     pub fn parse(text: &str, path: &Path) -> Result<Self, ConfigError> {
         let config: Self = toml::from_str(text).map_err(|error| ConfigError::Syntax {
             path: path.to_owned(),
-            message: format!("{}{}", error.to_string().trim_end(), suggestion(error.message(), &[])),
+            message: format!(
+                "{}{}{}",
+                error.to_string().trim_end(),
+                suggestion(error.message(), &[]),
+                later(error.message())
+            ),
         })?;
         config.check().map_err(|Wrong(key, message)| ConfigError::Meaning { path: path.to_owned(), key, message })?;
         Ok(config)
@@ -449,6 +454,21 @@ fn wrong<T>(key: impl Into<String>, message: impl Into<String>) -> Result<T, Wro
     Err(Wrong(key.into(), message.into()))
 }
 
+/// A remark on what the documentation plans and this version refuses.
+fn later(message: &str) -> &'static str {
+    const LATER: [&str; 8] = [
+        "unknown variant `strict`",
+        "unknown variant `reject`",
+        "unknown field `store`",
+        "unknown field `metrics`",
+        "unknown field `events`",
+        "unknown field `reject_ipv4`",
+        "unknown field `reject_ipv6`",
+        "unknown field `deny`",
+    ];
+    if LATER.iter().any(|unknown| message.starts_with(unknown)) { "; not in this version" } else { "" }
+}
+
 fn class(name: &str, section: &ClassSection) -> Class {
     Class { name: name.into(), ports: section.ports.iter().copied().collect(), mode: section.mode }
 }
@@ -476,6 +496,12 @@ mod tests {
     }
 
     #[test]
+    fn the_shipped_configuration_is_one() {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("packaging/portcullis.toml");
+        Config::load(&path).unwrap();
+    }
+
+    #[test]
     fn unknown_keys_are_refused_with_a_suggestion() {
         for (text, suggestion) in [
             ("[dpdk]\ncors = \"1\"", "did you mean `cores`?"),
@@ -486,6 +512,13 @@ mod tests {
         ] {
             let error = parse(text).unwrap_err();
             assert!(error.contains(suggestion), "{text:?} gave {error}");
+        }
+    }
+
+    #[test]
+    fn what_a_later_version_brings_is_refused_as_such() {
+        for text in ["[policy]\nidentity = \"strict\"", "[policy]\ndeny = \"reject\"", "[store]\npath = \"x\""] {
+            assert!(parse(text).unwrap_err().ends_with("not in this version"), "{text}");
         }
     }
 

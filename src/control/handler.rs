@@ -182,7 +182,7 @@ impl State {
 
     fn version(&self) -> VersionAnswer {
         VersionAnswer {
-            version: Cow::Borrowed(env!("CARGO_PKG_VERSION")),
+            version: Cow::Borrowed(crate::VERSION),
             protocol: rpc::PROTOCOL,
             schema: report::SCHEMA,
             dpdk: self.dpdk.clone(),
@@ -525,9 +525,6 @@ mod tests {
         let (state, _readers, _) = state();
         let mut state = state.with_dpdk_version("DPDK 22.11.4");
         let version = ask(&mut state, "version", &json!({})).unwrap();
-        assert_eq!(
-            version,
-            json!({"version": env!("CARGO_PKG_VERSION"), "protocol": 1, "schema": 1, "dpdk": "DPDK 22.11.4"})
-        );
+        assert_eq!(version, json!({"version": crate::VERSION, "protocol": 1, "schema": 1, "dpdk": "DPDK 22.11.4"}));
     }
 }
