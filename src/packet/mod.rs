@@ -6,7 +6,7 @@
 //! reported, and [`policy`](crate::policy) decides.
 //!
 //! One file per layer: `ethernet` (tags, 802.3), `ipv4`, `ipv6`, `chain` (the headers between IP and transport),
-//! `transport`. Layers hand each other a [`Rest`], which knows how many bytes the frame really has even where only its
+//! `transport`; and `plain`, the short way for the shape that nearly every frame has. Layers hand each other a [`Rest`], which knows how many bytes the frame really has even where only its
 //! head is at hand.
 
 mod chain;
@@ -14,12 +14,14 @@ mod ethernet;
 mod ipv4;
 mod ipv6;
 mod mac;
+mod plain;
 mod transport;
 
 use std::net::IpAddr;
 
 pub use ethernet::VlanId;
 pub use mac::{MacAddr, MacAddrError};
+pub use plain::plain_tcp_ports;
 pub use transport::{Other, Ports, Tunnel};
 
 /// What the parser may look at: Ethernet 14, three times LLC/SNAP 8, two tags 8, the longest fixed IP header 60, a
@@ -30,10 +32,9 @@ pub const HEAD_BYTES_MAX: usize = 512;
 /// What the box can see of a frame.
 #[derive(Clone, Copy, Debug)]
 pub struct Packet<'f> {
-    /// Source station.
-    pub source_mac: MacAddr,
-    /// Destination station.
-    pub destination_mac: MacAddr,
+    /// Destination, source and type; read by [`source_mac`](Self::source_mac) and
+    /// [`destination_mac`](Self::destination_mac), since most frames are settled without.
+    ethernet: &'f [u8; 14],
     /// The outermost tag whose id is not 0, else 0.
     pub vlan: VlanId,
     /// The IP header, when its addresses can be read.
@@ -103,7 +104,7 @@ impl<'f> Packet<'f> {
     #[inline]
     pub fn parse(head: &'f [u8], length: usize) -> Result<Self, Runt> {
         let (ethernet, rest) = Rest::new(head, length).split::<14>().ok_or(Runt)?;
-        let &[d0, d1, d2, d3, d4, d5, s0, s1, s2, s3, s4, s5, t0, t1] = ethernet;
+        let &[.., t0, t1] = ethernet;
         let link = ethernet::peel(u16::from_be_bytes([t0, t1]), rest);
         let (network, outcome) = match link.payload {
             ethernet::Payload::Ipv4(rest) => ipv4::parse(rest),
@@ -111,13 +112,23 @@ impl<'f> Packet<'f> {
             ethernet::Payload::Other(other) => (Network::Absent, Outcome::Other(other)),
             ethernet::Payload::Opaque(reason) => (Network::Absent, Outcome::Opaque(reason)),
         };
-        Ok(Self {
-            source_mac: MacAddr([s0, s1, s2, s3, s4, s5]),
-            destination_mac: MacAddr([d0, d1, d2, d3, d4, d5]),
-            vlan: link.vlan,
-            network,
-            outcome,
-        })
+        Ok(Self { ethernet, vlan: link.vlan, network, outcome })
+    }
+
+    /// Source station.
+    #[inline]
+    #[must_use]
+    pub fn source_mac(&self) -> MacAddr {
+        let &[_, _, _, _, _, _, s0, s1, s2, s3, s4, s5, _, _] = self.ethernet;
+        MacAddr([s0, s1, s2, s3, s4, s5])
+    }
+
+    /// Destination station.
+    #[inline]
+    #[must_use]
+    pub fn destination_mac(&self) -> MacAddr {
+        let &[d0, d1, d2, d3, d4, d5, ..] = self.ethernet;
+        MacAddr([d0, d1, d2, d3, d4, d5])
     }
 }
 

@@ -98,6 +98,7 @@ fn ports(payload: Rest<'_>) -> Option<Ports> {
     Some(Ports { source: u16::from_be_bytes([s0, s1]), destination: u16::from_be_bytes([d0, d1]) })
 }
 
+#[inline(never)]
 fn other(protocol: u8, payload: Rest<'_>) -> Other {
     match protocol {
         PROTOCOL_UDP => ports(payload).map_or(Other::Ip, |ports| match ports.destination {

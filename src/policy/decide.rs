@@ -7,7 +7,7 @@ use std::net::IpAddr;
 
 use super::identity::{self, Finding, Identity, vm_side};
 use super::{Direction, DropReason, LinkIndex, Observed, Policy, Tally, Verdict};
-use crate::packet::{MacAddr, Opaque, Other, Outcome, Packet, Ports, Runt, Tunnel};
+use crate::packet::{self, MacAddr, Opaque, Other, Outcome, Packet, Ports, Runt, Tunnel};
 use crate::vm::Scope;
 use crate::vm::table::Snapshot;
 
@@ -87,27 +87,49 @@ pub fn decide(
 /// Rules 1 to 4: all that can be said without knowing the VM.
 #[inline]
 pub fn triage(policy: &Policy, link: LinkIndex, direction: Direction, head: &[u8], length: usize) -> Triage {
+    match packet::plain_tcp_ports(head, length) {
+        Some(ports) if !matters(policy, direction, ports) => Triage::Settled(Verdict::Forward, None),
+        _ => triage_any(policy, link, direction, head, length),
+    }
+}
+
+/// Whether any class closes a port that counts in this direction.
+#[inline]
+fn matters(policy: &Policy, direction: Direction, ports: Ports) -> bool {
+    policy.classes.any_closes(ports.destination)
+        || (direction == Direction::Ingress && policy.classes.any_closes(ports.source))
+}
+
+/// [`triage`] of a frame of any shape.
+#[inline(never)]
+fn triage_any(policy: &Policy, link: LinkIndex, direction: Direction, head: &[u8], length: usize) -> Triage {
     let packet = match Packet::parse(head, length) {
         Ok(packet) => packet,
         Err(Runt) => return Triage::Settled(Verdict::Drop(DropReason::Runt), None),
     };
     let subject = match packet.outcome {
-        Outcome::Tcp(ports) => {
-            let matters = policy.classes.any_closes(ports.destination)
-                || (direction == Direction::Ingress && policy.classes.any_closes(ports.source));
-            if !matters {
-                return Triage::Settled(Verdict::Forward, None);
-            }
-            Ok(ports)
-        }
+        Outcome::Tcp(ports) if !matters(policy, direction, ports) => return Triage::Settled(Verdict::Forward, None),
+        Outcome::Tcp(ports) => Ok(ports),
         Outcome::Other(other) => return Triage::Settled(Verdict::Forward, observe(policy, other)),
         Outcome::LaterFragment => return Triage::Settled(Verdict::Forward, Some(Observed::LaterFragment)),
         Outcome::Opaque(reason) => Err(reason),
     };
-    if !policy.judges(direction) {
-        return Triage::Settled(Verdict::Forward, None);
+    if policy.judges(direction) {
+        Triage::Judge(case(policy, link, direction, &packet, subject))
+    } else {
+        Triage::Settled(Verdict::Forward, None)
     }
-    let (mac, _) = vm_side(direction, packet.source_mac, packet.destination_mac);
+}
+
+/// The evidence of a frame that must be judged.
+fn case(
+    policy: &Policy,
+    link: LinkIndex,
+    direction: Direction,
+    packet: &Packet<'_>,
+    subject: Result<Ports, Opaque>,
+) -> Case {
+    let (mac, _) = vm_side(direction, packet.source_mac(), packet.destination_mac());
     let (address, peer) = match packet.network.addresses() {
         Some((source, destination)) => {
             let (address, peer) = vm_side(direction, source, destination);
@@ -115,7 +137,7 @@ pub fn triage(policy: &Policy, link: LinkIndex, direction: Direction, head: &[u8
         }
         None => (None, None),
     };
-    Triage::Judge(Case {
+    Case {
         direction,
         scope: policy.scope(link, packet.vlan),
         mac,
@@ -123,7 +145,7 @@ pub fn triage(policy: &Policy, link: LinkIndex, direction: Direction, head: &[u8
         peer,
         source_routed: packet.network.is_source_routed(),
         subject,
-    })
+    }
 }
 
 /// Rules 5 to 9: by the VM's class.
