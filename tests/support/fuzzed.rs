@@ -1,0 +1,140 @@
+//! What is fuzzed: a function for each kind of bytes that somebody else chooses. The targets of `tests/fuzz` feed them
+//! what libFuzzer thinks up, `tests/corpus_replay.rs` what it found worth keeping. They panic when a promise is broken.
+#![allow(dead_code, reason = "each program uses a part")]
+
+use std::path::Path;
+
+use portcullis::config::Config;
+use portcullis::control::handler::State;
+use portcullis::control::rpc::{self, Id, Line, Request, Response};
+use portcullis::policy::{Direction, LinkIndex, Verdict, decide};
+use portcullis::port::memory::Frame;
+use portcullis::testkit::{VM_A, VM_B, VM_C, World, world};
+use portcullis::vm::record::VmSet;
+use portcullis::vm::registry::Edit;
+
+/// Each with its name, which is that of its fuzz target and of its directory in `tests/corpus`.
+pub(crate) const TARGETS: [(&str, fn(&[u8])); 4] =
+    [("parser", parser), ("vm_line", vm_line), ("config", config), ("rpc", rpc)];
+
+const GOLDEN_CONFIG: &str = include_str!("../pcaps/golden.toml");
+const GOLDEN_VMS: &str = include_str!("../pcaps/golden-vms.jsonl");
+
+thread_local! {
+    static GOLDEN: World = World::read(GOLDEN_CONFIG, GOLDEN_VMS);
+}
+
+/// A byte, then a frame. The lowest bit of the byte is the direction; the others say where the frame is cut.
+///
+/// Pure function and data plane agree, in one piece and in several, the balance holds, and what is forwarded is
+/// unchanged (`World::answer`). A head shorter than its frame is decided too, without panic.
+pub(crate) fn parser(data: &[u8]) {
+    let Some((&how, frame)) = data.split_first() else { return };
+    let direction = if how & 1 == 0 { Direction::Egress } else { Direction::Ingress };
+    let cut = usize::from(how >> 1);
+    GOLDEN.with(|world| {
+        let whole = world.answer(direction, frame);
+        let run = world.run(direction, [Frame::segmented(frame, cut.max(1))], usize::MAX);
+        match whole.verdict {
+            Verdict::Forward => assert_eq!(run.sent, [frame], "in segments of {cut} bytes"),
+            Verdict::Drop(reason) => assert_eq!(run.lane.dropped(reason), 1, "in segments of {cut} bytes"),
+        }
+        for (head, length) in
+            [(frame.get(..cut).unwrap_or(frame), frame.len()), (frame, frame.len() + cut), (frame, cut)]
+        {
+            let _ = decide(&world.policy, world.registry.snapshot(), LinkIndex(0), direction, head, length);
+        }
+    });
+}
+
+/// VM lines, as `vm sync` and the store have them.
+///
+/// What is taken is found by its id, its keys lead to it, and taking it again changes nothing. What is refused changes
+/// nothing either.
+pub(crate) fn vm_line(data: &[u8]) {
+    let mut world = world().class("mta-only", &[25]).build();
+    for line in data.split(|&byte| byte == b'\n').take(100) {
+        let set = match serde_json::from_slice::<VmSet>(line) {
+            Ok(set) => set,
+            Err(error) => {
+                let _ = error.to_string();
+                continue;
+            }
+        };
+        let (before, count) = (world.registry.revision(), world.registry.len());
+        match world.registry.apply([Edit::Set(set.clone())]) {
+            Ok(_) => {
+                let (index, vm) = world.registry.get(&set.id).expect("what was taken is there");
+                let snapshot = world.registry.snapshot();
+                for &mac in &vm.macs {
+                    assert_eq!(snapshot.vm_by_mac(vm.scope, mac), Some(index), "{mac} of {}", vm.id);
+                }
+                for prefix in vm.prefixes().filter(|prefix| prefix.prefix_len() == prefix.max_prefix_len()) {
+                    assert_eq!(snapshot.vm_by_ip(vm.scope, prefix.addr()), Some(index), "{prefix} of {}", vm.id);
+                }
+                let privileged = vm.public_ipv4.is_some() || vm.class.as_deref() == Some("unrestricted");
+                assert!(world.registry.class(vm).1 != "unrestricted" || privileged, "{} for nothing", vm.id);
+                let again = world.registry.apply([Edit::Set(set)]).expect("what was taken can be taken again");
+                assert!(!again.changed, "and is the same");
+            }
+            Err((at, error)) => {
+                let _ = error.to_string();
+                assert_eq!(
+                    (at, world.registry.revision(), world.registry.len()),
+                    (0, before, count),
+                    "nothing changed"
+                );
+            }
+        }
+    }
+}
+
+/// The configuration file.
+///
+/// Whatever is not refused makes a policy whose built-in classes are what they must be.
+pub(crate) fn config(data: &[u8]) {
+    let Ok(text) = std::str::from_utf8(data) else { return };
+    match Config::parse(text, Path::new("fuzzed.toml")) {
+        Ok(config) => {
+            let policy = config.policy().expect("a configuration that was not refused makes a policy");
+            assert!(policy.via.is_sorted(), "routers are found by bisection");
+            let unrestricted = policy.classes.find("unrestricted").expect("built in");
+            assert!(policy.classes.get(unrestricted).ports.is_empty());
+        }
+        Err(error) => {
+            let _ = error.to_string();
+        }
+    }
+}
+
+/// Lines of the control socket.
+///
+/// Every request that wants a reply gets one: a line of JSON without control characters, with its own `id`.
+pub(crate) fn rpc(data: &[u8]) {
+    let world = world().class("mta-only", &[25]).restricted(VM_A).unrestricted(VM_B).of_class(VM_C, "mta-only").build();
+    let mut state = State::new(world.registry, Vec::new(), vec!["link0".into()]);
+    let mut answer = |request: Request| {
+        let outcome = request.call.and_then(|call| state.handle(call));
+        if let Some(id) = request.id {
+            check_reply(
+                &id,
+                &serde_json::to_string(&Response { id: &id, outcome: &outcome }).expect("replies are JSON"),
+            );
+        }
+    };
+    for line in data.split(|&byte| byte == b'\n').take(100) {
+        match rpc::parse_line(line) {
+            Line::Blank => {}
+            Line::One(request) => answer(*request),
+            Line::Batch(batch) => batch.take(100).for_each(&mut answer),
+        }
+    }
+}
+
+fn check_reply(id: &Id, reply: &str) {
+    assert!(!reply.bytes().any(|byte| byte < 0x20), "a reply is one printable line: {reply:?}");
+    let reply: serde_json::Value = serde_json::from_str(reply).expect("a reply is JSON");
+    let id: serde_json::Value = serde_json::from_str(id.as_json()).expect("an id is JSON");
+    assert_eq!(reply["id"], id);
+    assert!(reply.get("result").is_some() != reply.get("error").is_some(), "a result or an error: {reply}");
+}
