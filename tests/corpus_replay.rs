@@ -2,6 +2,8 @@
 //!
 //! A file that made a target panic is put there under a name that says what it was (`parser/snap-in-third-tag`), and
 //! stays.
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a test may end in a panic")]
+#![allow(clippy::print_stdout, reason = "which file it is")]
 
 #[path = "support/fuzzed.rs"]
 mod fuzzed;

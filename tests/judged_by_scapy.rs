@@ -6,6 +6,8 @@
 //! together (for order, bytes and counters).
 //!
 //! What a fuzz capture shows becomes a row of `golden.py`.
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a test may end in a panic")]
+#![allow(clippy::print_stdout, reason = "why it is skipped")]
 
 mod support;
 

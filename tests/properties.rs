@@ -6,7 +6,8 @@
 //! - `fragments`: nothing that the box lets through can be put together to mail
 //!
 //! `PROPTEST_CASES=100000 cargo test --test properties` looks longer. What a run finds is kept in
-//! `tests/properties.proptest-regressions` and tried first from then on.
+//! `*.proptest-regressions` beside the module and tried first from then on.
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a test may end in a panic")]
 
 #[path = "properties/forwarding.rs"]
 mod forwarding;

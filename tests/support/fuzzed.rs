@@ -14,8 +14,11 @@ use portcullis::vm::record::VmSet;
 use portcullis::vm::registry::Edit;
 
 /// Each with its name, which is that of its fuzz target and of its directory in `tests/corpus`.
-pub(crate) const TARGETS: [(&str, fn(&[u8])); 4] =
+pub(crate) const TARGETS: [(&str, Target); 4] =
     [("parser", parser), ("vm_line", vm_line), ("config", config), ("rpc", rpc)];
+
+/// Takes any bytes.
+type Target = fn(&[u8]);
 
 const GOLDEN_CONFIG: &str = include_str!("../pcaps/golden.toml");
 const GOLDEN_VMS: &str = include_str!("../pcaps/golden-vms.jsonl");
