@@ -534,7 +534,7 @@ fn checksum(bytes: &[u8]) -> u16 {
         [high] => u32::from(high) << 8,
         _ => 0,
     });
-    let sum = words.fold(0u32, |sum, word| (sum + word) % 0xffff);
+    let sum = words.fold(0u32, |sum, word| ((sum + word) & 0xffff) + ((sum + word) >> 16));
     !u16::try_from(sum).unwrap()
 }
 

@@ -38,7 +38,7 @@ proptest! {
         for segment_bytes in (1..bytes.len().min(520)).chain([600, 1000]) {
             let run = world.run(direction, [Frame::segmented(&bytes, segment_bytes)], usize::MAX);
             match whole.verdict {
-                Verdict::Forward => prop_assert_eq!(&run.sent, &[bytes.clone()], "segments of {}", segment_bytes),
+                Verdict::Forward => prop_assert_eq!(run.sent.as_slice(), std::slice::from_ref(&bytes), "segments of {}", segment_bytes),
                 Verdict::Drop(reason) => {
                     prop_assert_eq!(run.lane.dropped(reason), 1, "segments of {}", segment_bytes);
                 }
