@@ -62,26 +62,32 @@ def start(command, log):
     return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=log, stderr=log)
 
 
-def eal(prefix, capture, mbufs):
+def memory_mib(mbufs, huge):
+    """Without huge pages each packet buffer takes a page of its own."""
+    return mbufs * (2560 if huge else 4096) // (1 << 20) + (64 if huge else 128)
+
+
+def eal(prefix, capture, mbufs, huge):
     """EAL options that both contenders get."""
     return [
-        "--lcores", "0@0,1@1", "--file-prefix", prefix, "--no-huge", "-m", str(mbufs * 4096 // (1 << 20) + 128),
+        "--lcores", "0@0,1@1", "--file-prefix", prefix, "--huge-unlink" if huge else "--no-huge",
+        "-m", str(memory_mib(mbufs, huge)),
         "--vdev", f"net_pcap0,rx_pcap={capture},infinite_rx=1", "--vdev", "net_null1,size=64,no-rx=1",
     ]
 
 
-def testpmd(prefix, capture, mbufs, log):
+def testpmd(prefix, capture, mbufs, huge, log):
     return start(
-        ["dpdk-testpmd", *eal(prefix, capture, mbufs), "--no-pci", "--", "--forward-mode=io", "--auto-start",
+        ["dpdk-testpmd", *eal(prefix, capture, mbufs, huge), "--no-pci", "--", "--forward-mode=io", "--auto-start",
          "--no-flush-rx", f"--total-num-mbufs={mbufs}", "--nb-cores=1", "--rxq=1", "--txq=1", "--rxd=1024", "--txd=1024",
          "--stats-period=0", "--no-lsc-interrupt"], log)
 
 
-def portcullis(prefix, capture, mbufs, log, work, vms):
+def portcullis(prefix, capture, mbufs, huge, log, work, vms):
     config = work / "bench.toml"
     config.write_text(
-        f'[dpdk]\nfile_prefix = "{prefix}"\ncores = "1"\nmain_core = 0\nhugepages = "off"\nmbufs = {mbufs}\n'
-        f'memory_mib = {mbufs * 4096 // (1 << 20) + 128}\n'
+        f'[dpdk]\nfile_prefix = "{prefix}"\ncores = "1"\nmain_core = 0\nhugepages = "{"on" if huge else "off"}"\n'
+        f'mbufs = {mbufs}\nmemory_mib = {memory_mib(mbufs, huge)}\n'
         '[[link]]\nname = "bench"\nlink_propagation = false\n'
         f'inside = "net_pcap0,rx_pcap={capture},infinite_rx=1"\noutside = "net_null1,size=64,no-rx=1"\n'
         f'[control]\nsocket = "{work}/bench.sock"\n')
@@ -132,6 +138,8 @@ def main():
     parser.add_argument("--rounds", type=int, default=9, help="A B pairs (9)")
     parser.add_argument("--seconds", type=float, default=1.0, help="length of a sample (1.0)")
     parser.add_argument("--samples", type=int, default=3, help="samples of a measurement (3)")
+    parser.add_argument("--huge", action="store_true", help="huge pages for both, as a gateway has them (reserve them first: "
+                        "echo 300 > /proc/sys/vm/nr_hugepages)")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     args = parser.parse_args()
 
@@ -149,9 +157,9 @@ def main():
         for number in range(args.rounds):
             tag = f"bench-{os.getpid()}-{number}-{random.randrange(1 << 16)}"
             try:
-                process = testpmd(tag + "a", capture, mbufs, log)
+                process = testpmd(tag + "a", capture, mbufs, args.huge, log)
                 io, _ = measure(process, tag + "a", args.seconds, args.samples, 0.5)
-                process = portcullis(tag + "b", capture, mbufs, log, work, vms)
+                process = portcullis(tag + "b", capture, mbufs, args.huge, log, work, vms)
                 box, dropped = measure(process, tag + "b", args.seconds, args.samples, 0.5)
             except SystemExit:
                 log.seek(0)
@@ -166,7 +174,7 @@ def main():
         ratios = sorted(box / io for io, box in rounds)
         costs = [1000 / box - 1000 / io for io, box in rounds]
         result = {
-            "vms": args.vms, "size": args.size, "mail_share": args.mail_share, "dropped_share": round(policy_drops, 4),
+            "huge": args.huge, "vms": args.vms, "size": args.size, "mail_share": args.mail_share, "dropped_share": round(policy_drops, 4),
             "rounds": args.rounds,
             "io_mpps": round(statistics.median(io for io, _ in rounds), 2),
             "portcullis_mpps": round(statistics.median(box for _, box in rounds), 2),

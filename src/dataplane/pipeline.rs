@@ -7,6 +7,9 @@ use crate::port::{BURST_FRAMES_MAX, Frames};
 use crate::telemetry::counters::{Block, BurstCounts};
 use crate::vm::table::Snapshot;
 
+/// Frames to judge in a burst from which table lines are fetched ahead.
+const PREFETCH_CASES_MIN: usize = 4;
+
 /// What a worker keeps from burst to burst so that none allocates.
 #[derive(Debug)]
 pub struct Pipeline {
@@ -24,8 +27,8 @@ impl Default for Pipeline {
 
 /// Judges a burst by one snapshot: frees what is dropped, keeps the rest in order, counts both.
 ///
-/// Two passes: the first settles every frame whose VM does not matter and asks for the table lines of the others; the
-/// second finds them in the cache.
+/// Three passes. The first sieves out the many frames whose ports no class closes; the second parses the others and
+/// settles those whose VM does not matter; the third looks the VMs of the rest up, all together.
 #[inline]
 pub fn filter_burst<F: Frames>(
     pipeline: &mut Pipeline,
@@ -36,7 +39,12 @@ pub fn filter_burst<F: Frames>(
     counts: &mut BurstCounts,
     block: &Block,
 ) {
-    let frames = burst.count().min(BURST_FRAMES_MAX);
+    let mut undecided = 0u64;
+    for index in 0..burst.count().min(BURST_FRAMES_MAX) {
+        let plain = policy::is_plainly_forwarded(policy, direction, burst.head(index), burst.length(index));
+        undecided |= u64::from(!plain) << index;
+    }
+
     let mut dropped = 0u64;
     let mut settle = |index: usize, verdict: Verdict, counts: &mut BurstCounts| {
         if let Verdict::Drop(reason) = verdict {
@@ -44,8 +52,9 @@ pub fn filter_burst<F: Frames>(
             counts.dropped(reason, 1);
         }
     };
-
-    for index in 0..frames {
+    while undecided != 0 {
+        let index = undecided.trailing_zeros() as usize;
+        undecided &= undecided - 1;
         let (head, length) = (burst.head(index), burst.length(index));
         let triage = if head.len() >= length.min(HEAD_BYTES_MAX) {
             policy::triage(policy, link, direction, head, length)
@@ -61,10 +70,13 @@ pub fn filter_burst<F: Frames>(
                 }
             }
             Triage::Judge(case) => {
-                case.prefetch(snapshot);
                 pipeline.cases.push((index, case));
             }
         }
+    }
+    // Fetching ahead hashes each key once more: it pays when several waits can overlap.
+    if pipeline.cases.len() >= PREFETCH_CASES_MIN {
+        pipeline.cases.iter().for_each(|(_, case)| case.prefetch(snapshot));
     }
 
     for (index, case) in pipeline.cases.drain(..) {
