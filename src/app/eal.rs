@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use dpdk::{Eal, log};
+use rustix::io::Errno;
 use tracing::{debug, error, info, warn};
 
 use super::cores::Cores;
@@ -73,10 +74,19 @@ pub fn init(args: &[String]) -> Result<Session, Failure> {
         warn!("EAL's log goes to standard error as it is: {error}");
     }
     info!("EAL arguments: {}", args.join(" "));
-    let eal = Eal::init(args).map_err(|error| Failure::new(Exit::Os, error))?;
+    let eal = Eal::init(args).map_err(|error| Failure::new(exit(&error), error))?;
     debug!("{}", eal.version());
     let _run_dir = RunDir(eal.runtime_dir());
     Ok(Session { eal, _run_dir })
+}
+
+/// A virtual device whose driver there is not keeps EAL from starting; a device that its driver cannot start does not.
+/// Either way it is a device that is missing.
+fn exit(error: &dpdk::Error) -> Exit {
+    match error {
+        dpdk::Error::EalInit { cause, .. } if cause.0 == Errno::NODEV.raw_os_error() => Exit::Unavailable,
+        _ => Exit::Os,
+    }
 }
 
 fn forward(level: log::Level, text: &str) {
