@@ -7,7 +7,6 @@
 //!
 //! What a fuzz capture shows becomes a row of `golden.py`.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a test may end in a panic")]
-#![allow(clippy::print_stdout, reason = "why it is skipped")]
 
 mod support;
 
@@ -20,9 +19,7 @@ use portcullis::port::memory::Frame;
 use portcullis::telemetry::counters::VmCounts;
 use portcullis::testkit::World;
 use serde::Deserialize;
-
-/// Debian's, because scapy is Debian's too.
-const PYTHON: &str = "/usr/bin/python3";
+use support::PYTHON;
 
 #[derive(Deserialize)]
 struct Report {
@@ -67,7 +64,7 @@ impl From<VmCounts> for Counts {
 
 #[test]
 fn every_golden_frame_is_ruled_alike() {
-    if is_skipped() {
+    if support::scapy_is_left_out() {
         return;
     }
     judge(&support::path("pcaps/golden-inside.pcap"), &support::path("pcaps/golden-outside.pcap"));
@@ -75,7 +72,7 @@ fn every_golden_frame_is_ruled_alike() {
 
 #[test]
 fn runts_and_every_size_are_ruled_alike() {
-    if is_skipped() {
+    if support::scapy_is_left_out() {
         return;
     }
     judge(&support::path("pcaps/runts-inside.pcap"), &support::path("pcaps/sizes-inside.pcap"));
@@ -100,7 +97,7 @@ fn and_others_with_the_seed_that_somebody_asks_for() {
 }
 
 fn judge_fuzz(seed: &str) {
-    if is_skipped() {
+    if support::scapy_is_left_out() {
         return;
     }
     let [inside, outside] = ["inside", "outside"].map(|side| {
@@ -110,23 +107,6 @@ fn judge_fuzz(seed: &str) {
         path
     });
     judge(&inside, &outside);
-}
-
-/// Whether the caller said that there is no scapy. Without that its absence is a failure: a test that passes without
-/// having looked is worse than none.
-fn is_skipped() -> bool {
-    let skip = std::env::var("PORTCULLIS_SKIP").unwrap_or_default();
-    if skip.split([',', ' ']).any(|name| name == "scapy") {
-        println!("skipped: PORTCULLIS_SKIP lists scapy, so the box is not compared with the independent judge");
-        return true;
-    }
-    let found = Command::new(PYTHON).args(["-c", "import scapy"]).output();
-    assert!(
-        found.is_ok_and(|output| output.status.success()),
-        "{PYTHON} with scapy is needed to judge frames independently: run `make setup` (it installs python3-scapy), or \
-         set PORTCULLIS_SKIP=scapy to go without"
-    );
-    false
 }
 
 fn run(command: &mut Command) -> Vec<u8> {
