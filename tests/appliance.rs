@@ -1,0 +1,23 @@
+//! The real binary over DPDK, driven as an operator drives it: command lines in, exit codes, documents and captures out.
+//!
+//! - `replay`: captures through the box, every byte and every counter
+//! - `input`: what cannot be is refused, with the offender's name and the documented exit code
+//! - `daemon`: `run` and the commands that talk to it
+//!
+//! Nothing here depends on how long something takes: tests wait for conditions, with generous limits. Where frames
+//! flow, a test ends with the balance, computed from the document and not only read from its `balanced`.
+//!
+//! Devices are DPDK's virtual ones, so neither a NIC nor huge pages nor root are needed.
+#![cfg(feature = "dpdk")]
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a test may fail by panic")]
+
+#[path = "appliance/daemon.rs"]
+mod daemon;
+#[path = "support/mod.rs"]
+mod files;
+#[path = "appliance/input.rs"]
+mod input;
+#[path = "appliance/replay.rs"]
+mod replay;
+#[path = "appliance/support.rs"]
+mod support;
