@@ -3,11 +3,12 @@
 //! - `replay`: captures through the box, every byte and every counter
 //! - `input`: what cannot be is refused, with the offender's name and the documented exit code
 //! - `daemon`: `run` and the commands that talk to it
+//! - `netns`: real TCP through the box, between network namespaces (root only)
 //!
 //! Nothing here depends on how long something takes: tests wait for conditions, with generous limits. Where frames
 //! flow, a test ends with the balance, computed from the document and not only read from its `balanced`.
 //!
-//! Devices are DPDK's virtual ones, so neither a NIC nor huge pages nor root are needed.
+//! Devices are DPDK's virtual ones, so neither a NIC nor huge pages are needed, and but for `netns` no root.
 #![cfg(feature = "dpdk")]
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a test may fail by panic")]
 
@@ -17,6 +18,8 @@ mod daemon;
 mod files;
 #[path = "appliance/input.rs"]
 mod input;
+#[path = "appliance/netns.rs"]
+mod netns;
 #[path = "appliance/replay.rs"]
 mod replay;
 #[path = "appliance/support.rs"]
