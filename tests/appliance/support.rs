@@ -293,7 +293,7 @@ pub(crate) fn number(value: &Value) -> u64 {
 }
 
 /// Ends with its test, however that ends.
-struct Killed(Child);
+pub(crate) struct Killed(pub(crate) Child);
 
 impl Drop for Killed {
     fn drop(&mut self) {
