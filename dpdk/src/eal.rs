@@ -51,6 +51,14 @@ struct Inner {
     claims: Mutex<Claims>,
 }
 
+/// As far as `rte_eal_init` got; empty before it made one.
+fn runtime_dir() -> PathBuf {
+    // SAFETY: answers a NUL-terminated text in a static buffer that is written once, by `rte_eal_init`, on the thread that
+    // asks or before it had a handle to ask with.
+    let path = unsafe { CStr::from_ptr(sys::rte_eal_get_runtime_dir()) };
+    PathBuf::from(OsStr::from_bytes(path.to_bytes()))
+}
+
 /// What has an owner. Whoever holds the lock is the only one inside DPDK's control calls.
 #[derive(Default)]
 pub(crate) struct Claims {
@@ -99,8 +107,11 @@ impl Eal {
         let argc = c_int::try_from(args.len()).unwrap_or(c_int::MAX);
         // SAFETY: argv holds argc NUL-terminated texts and a final NULL, never freed (leaked above); `STARTED` makes
         // this the only call in the process.
-        let parsed = check(unsafe { sys::shim_eal_init(argc, argv.as_mut_ptr()) })
-            .map_err(|cause| Error::EalInit { cause, arguments: options.join(" ") })?;
+        let parsed = check(unsafe { sys::shim_eal_init(argc, argv.as_mut_ptr()) }).map_err(|cause| {
+            // An empty directory would be left for each failed start; one that holds anything is somebody's.
+            let _ = std::fs::remove_dir(runtime_dir());
+            Error::EalInit { cause, arguments: options.join(" ") }
+        })?;
         let eal = Self { inner: Arc::new(Inner { claims: Mutex::default() }) };
         // getopt has moved to the end what it took for no option. EAL would ignore it silently.
         let parsed = usize::try_from(parsed).unwrap_or(0);
@@ -169,9 +180,7 @@ impl Eal {
     /// The directory where EAL keeps this process's run-time files, its telemetry socket among them. It outlives the
     /// process; removing it afterwards is the caller's business.
     pub fn runtime_dir(&self) -> PathBuf {
-        // SAFETY: answers a NUL-terminated text in a static buffer that is written once, by `rte_eal_init`.
-        let path = unsafe { CStr::from_ptr(sys::rte_eal_get_runtime_dir()) };
-        PathBuf::from(OsStr::from_bytes(path.to_bytes()))
+        runtime_dir()
     }
 
     /// Lets the calling thread run on the CPUs the process had before EAL started, except the worker lcores'; if

@@ -90,7 +90,6 @@ impl Replay {
                 check(path, summary, &mut warnings)?;
             }
         }
-        self.prepare_outputs()?;
         self.replace_devices(&mut config, inside, outside)?;
         let policy = Arc::new(config.policy().map_err(|error| Failure::new(Exit::Configuration, error))?);
 
@@ -105,6 +104,8 @@ impl Replay {
         let plan = plan(longest);
         let cores = cores(&config)?;
         let arguments = eal::arguments(&config, &cores, plan, &self.eal)?;
+        // Last, because it empties files: a replay that is refused leaves them as they were.
+        self.prepare_outputs()?;
         let session = eal::init(&arguments)?;
         let eal = &session.eal;
         let (mut registry, readers) = vms::create(&config, &policy, eal.worker_lcores().len())?;

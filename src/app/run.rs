@@ -13,7 +13,7 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 use tracing::{error, info, warn};
 
 use super::cores::Cores;
-use super::engine::{Engine, Shared};
+use super::engine::{Engine, EngineError, Shared};
 use super::links::{Event, LinkWatch, Side};
 use super::memory::Plan;
 use super::watchdog::{TICK, Watchdog};
@@ -77,6 +77,18 @@ impl Run {
         let cores = Cores::choose(config.dpdk.cores.as_deref(), config.dpdk.main_core, &eal::available_cpus())
             .map_err(|error| Failure::new(Exit::Configuration, format_args!("{}: {error}", self.config.display())))?;
         let workers = u32::try_from(cores.workers.len()).unwrap_or(u32::MAX);
+        // With EAL's own `-l` or `--lcores` the number of workers is EAL's; the engine checks again.
+        let raw_cores = self
+            .eal
+            .iter()
+            .chain(&config.dpdk.extra_args)
+            .any(|word| word.starts_with("-l") || word.starts_with("--lcores"));
+        if let Some(link) =
+            config.links.iter().find(|link| !raw_cores && link.queues.is_some_and(|queues| u32::from(queues) > workers))
+        {
+            let (link, queues, workers) = (link.name.clone(), link.queues.unwrap_or_default(), cores.workers.len());
+            return Err(EngineError::TooManyQueues { link, queues, workers }.into());
+        }
         let plan = memory::plan(&config, workers);
         let eal_arguments = eal::arguments(&config, &cores, plan, &self.eal)?;
         Ok(Preview { eal_arguments, cores, plan, config })

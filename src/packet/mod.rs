@@ -6,7 +6,7 @@
 //! reported, and [`policy`](crate::policy) decides.
 //!
 //! One file per layer: `ethernet` (tags, 802.3), `ipv4`, `ipv6`, `chain` (the headers between IP and transport),
-//! `transport`; and `plain`, the short way for the shape that nearly every frame has. Layers hand each other a [`Rest`], which knows how many bytes the frame really has even where only its
+//! `transport`; and `plain`, the short way for the shape that nearly every frame has. Layers hand each other a `Rest`, which knows how many bytes the frame really has even where only its
 //! head is at hand.
 
 mod chain;
@@ -21,7 +21,7 @@ use std::net::IpAddr;
 
 pub use ethernet::VlanId;
 pub use mac::{MacAddr, MacAddrError};
-pub use plain::plain_tcp_ports;
+pub use plain::{Plain, plain_tcp};
 pub use transport::{Other, Ports, Tunnel};
 
 /// What the parser may look at: Ethernet 14, three times LLC/SNAP 8, two tags 8, the longest fixed IP header 60, a

@@ -4,30 +4,52 @@
 //! An answer from here is the answer of [`Packet::parse`](super::Packet::parse), at a fifth of its instructions (a
 //! property test compares them). Any doubt is no answer: then the frame takes the long way.
 
+use zerocopy::{FromBytes, Immutable, KnownLayout, Unaligned};
+
 use super::Ports;
 
-/// The ports of a frame of that shape, whose lengths all agree; `head` and `length` as for
-/// [`Packet::parse`](super::Packet::parse).
-///
-/// Fields are compared several at a time, as they lie in the frame, and without a branch between them.
-#[inline(always)]
-#[must_use]
-pub fn plain_tcp_ports(head: &[u8], length: usize) -> Option<Ports> {
-    let (_macs, rest) = head.split_first_chunk::<12>()?;
-    let (kind, rest) = rest.split_first_chunk::<4>()?; // EtherType, version and header length, DSCP
-    let (middle, rest) = rest.split_first_chunk::<8>()?; // total length, id, fragment, TTL, protocol
-    let (_, rest) = rest.split_first_chunk::<10>()?; // checksum, addresses
-    let ports = rest.first_chunk::<4>()?;
+/// What the fixed offsets hold, and whether to believe it.
+#[derive(Clone, Copy, Debug)]
+pub struct Plain {
+    /// Where a frame of the shape has its ports.
+    pub ports: Ports,
+    /// 0 if the frame is of the shape and all its lengths agree. A number and not a flag, so that a caller can add
+    /// doubts of its own and branch once.
+    pub doubt: u64,
+}
 
-    let kind = u32::from_ne_bytes(*kind);
-    if kind & IPV4_KIND_MASK != IPV4_KIND {
-        return if kind & IPV6_KIND_MASK == IPV6_KIND { ipv6(head, length) } else { None };
+impl Plain {
+    /// The ports, if there is no doubt.
+    #[inline]
+    #[must_use]
+    pub fn ports(self) -> Option<Ports> {
+        (self.doubt == 0).then_some(self.ports)
     }
-    let &[l0, l1, ..] = middle;
-    let total_bytes = usize::from(u16::from_be_bytes([l0, l1]));
-    let whole_tcp = u64::from_ne_bytes(*middle) & IPV4_MIDDLE_MASK == IPV4_MIDDLE;
-    let fits = (total_bytes >= 20 + 4) & (total_bytes + 14 <= length);
-    (whole_tcp & fits).then(|| ports_of(*ports))
+}
+
+#[derive(FromBytes, Immutable, KnownLayout, Unaligned)]
+#[repr(C)]
+struct Ipv4Frame {
+    macs: [u8; 12],
+    /// EtherType, version and header length, DSCP.
+    kind: [u8; 4],
+    /// Total length, id, fragment, TTL, protocol.
+    middle: [u8; 8],
+    /// Checksum, addresses.
+    addresses: [u8; 10],
+    ports: [u8; 4],
+}
+
+#[derive(FromBytes, Immutable, KnownLayout, Unaligned)]
+#[repr(C)]
+struct Ipv6Frame {
+    /// MACs, EtherType, version, traffic class, flow label.
+    kind: [u8; 18],
+    payload_length: [u8; 2],
+    next_header: u8,
+    /// Hop limit, addresses.
+    addresses: [u8; 33],
+    ports: [u8; 4],
 }
 
 /// EtherType 0x0800, version 4, five words of header.
@@ -40,19 +62,40 @@ const IPV4_MIDDLE_MASK: u64 = u64::from_ne_bytes([0, 0, 0, 0, 0x3f, 0xff, 0, 0xf
 const IPV6_KIND: u32 = u32::from_ne_bytes([0x86, 0xdd, 0x60, 0]);
 const IPV6_KIND_MASK: u32 = u32::from_ne_bytes([0xff, 0xff, 0xf0, 0]);
 
+/// Reads a frame as if it were of the shape; `head` and `length` as for [`Packet::parse`](super::Packet::parse).
+///
+/// Fields are compared several at a time, as they lie in the frame, and without a branch between them.
 #[inline(always)]
-fn ipv6(head: &[u8], length: usize) -> Option<Ports> {
-    let (&[.., l0, l1, next], rest) = head.split_first_chunk::<21>()?;
-    let (_, rest) = rest.split_first_chunk::<33>()?; // hop limit, addresses
-    let ports = rest.first_chunk::<4>()?;
-    let payload_bytes = usize::from(u16::from_be_bytes([l0, l1]));
-    let fits = (payload_bytes >= 4) & (payload_bytes + 54 <= length);
-    ((next == 6) & fits).then(|| ports_of(*ports))
+#[must_use]
+pub fn plain_tcp(head: &[u8], length: usize) -> Plain {
+    let Ok((frame, _)) = Ipv4Frame::ref_from_prefix(head) else { return plain([0; 4], 1) };
+    let kind = u32::from_ne_bytes(frame.kind);
+    if kind & IPV6_KIND_MASK == IPV6_KIND {
+        return ipv6(head, length);
+    }
+    let middle = u64::from_ne_bytes(frame.middle);
+    let [l0, l1, ..] = frame.middle;
+    let total_bytes = usize::from(u16::from_be_bytes([l0, l1]));
+    let doubt = u64::from((kind ^ IPV4_KIND) & IPV4_KIND_MASK)
+        | ((middle ^ IPV4_MIDDLE) & IPV4_MIDDLE_MASK)
+        | u64::from(total_bytes < 20 + 4)
+        | u64::from(total_bytes + 14 > length);
+    plain(frame.ports, doubt)
+}
+
+#[inline]
+fn ipv6(head: &[u8], length: usize) -> Plain {
+    let Ok((frame, _)) = Ipv6Frame::ref_from_prefix(head) else { return plain([0; 4], 1) };
+    let payload_bytes = usize::from(u16::from_be_bytes(frame.payload_length));
+    let doubt =
+        u64::from(frame.next_header ^ 6) | u64::from(payload_bytes < 4) | u64::from(payload_bytes + 54 > length);
+    plain(frame.ports, doubt)
 }
 
 #[inline(always)]
-fn ports_of([s0, s1, d0, d1]: [u8; 4]) -> Ports {
-    Ports { source: u16::from_be_bytes([s0, s1]), destination: u16::from_be_bytes([d0, d1]) }
+fn plain([s0, s1, d0, d1]: [u8; 4], doubt: u64) -> Plain {
+    let ports = Ports { source: u16::from_be_bytes([s0, s1]), destination: u16::from_be_bytes([d0, d1]) };
+    Plain { ports, doubt }
 }
 
 #[cfg(test)]
@@ -100,7 +143,7 @@ mod tests {
 
         #[test]
         fn the_short_way_and_the_long_way_agree((frame, length) in near()) {
-            if let Some(ports) = plain_tcp_ports(&frame, length) {
+            if let Some(ports) = plain_tcp(&frame, length).ports() {
                 prop_assert_eq!(Packet::parse(&frame, length).map(|packet| packet.outcome), Ok(Outcome::Tcp(ports)));
             }
         }
@@ -112,10 +155,10 @@ mod tests {
         v4[12..18].copy_from_slice(&[8, 0, 0x45, 0, 0, 40]);
         v4[23] = 6;
         v4[34..38].copy_from_slice(&[0xc0, 0, 0x01, 0xbb]);
-        assert_eq!(plain_tcp_ports(&v4, 60), Some(Ports { source: 0xc000, destination: 443 }));
+        assert_eq!(plain_tcp(&v4, 60).ports(), Some(Ports { source: 0xc000, destination: 443 }));
         let mut v6 = [0u8; 74];
         v6[12..21].copy_from_slice(&[0x86, 0xdd, 0x60, 0, 0, 0, 0, 20, 6]);
         v6[54..58].copy_from_slice(&[0xc0, 0, 0x01, 0xbb]);
-        assert_eq!(plain_tcp_ports(&v6, 74), Some(Ports { source: 0xc000, destination: 443 }));
+        assert_eq!(plain_tcp(&v6, 74).ports(), Some(Ports { source: 0xc000, destination: 443 }));
     }
 }

@@ -91,7 +91,8 @@ pub fn decide(
 #[inline(always)]
 #[must_use]
 pub fn is_plainly_forwarded(policy: &Policy, direction: Direction, head: &[u8], length: usize) -> bool {
-    packet::plain_tcp_ports(head, length).is_some_and(|ports| !matters(policy, direction, ports))
+    let plain = packet::plain_tcp(head, length);
+    plain.doubt | u64::from(matters(policy, direction, plain.ports)) == 0
 }
 
 /// Whether any class closes a port that counts in this direction.

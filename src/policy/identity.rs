@@ -151,7 +151,7 @@ fn is_link_local(address: IpAddr) -> bool {
 }
 
 impl Case {
-    /// Asks the CPU for the table lines that [`identify`] will read.
+    /// Asks the CPU for the table lines that judging it will read.
     #[inline]
     pub fn prefetch(&self, snapshot: Snapshot<'_>) {
         snapshot.prefetch_mac(self.scope, self.mac);
