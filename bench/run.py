@@ -132,7 +132,7 @@ def expected_drops(capture, vms):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--vms", type=int, default=1000, help="VMs in the table and in the capture (1000)")
-    parser.add_argument("--frames", type=int, default=20000, help="frames of the capture (20000)")
+    parser.add_argument("--frames", type=int, default=0, help="frames of the capture (4 a VM, at least 4000)")
     parser.add_argument("--mail-share", type=float, default=0.05, help="share of frames to mail ports (0.05)")
     parser.add_argument("--size", default="60", help="frame size without FCS, or imix (60)")
     parser.add_argument("--rounds", type=int, default=9, help="A B pairs (9)")
@@ -142,6 +142,7 @@ def main():
                         "echo 300 > /proc/sys/vm/nr_hugepages)")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     args = parser.parse_args()
+    args.frames = args.frames or max(4000, 4 * args.vms)
 
     with tempfile.TemporaryDirectory(prefix="portcullis-bench-") as folder:
         work = Path(folder)
@@ -174,7 +175,7 @@ def main():
         ratios = sorted(box / io for io, box in rounds)
         costs = [1000 / box - 1000 / io for io, box in rounds]
         result = {
-            "huge": args.huge, "vms": args.vms, "size": args.size, "mail_share": args.mail_share, "dropped_share": round(policy_drops, 4),
+            "huge": args.huge, "vms": args.vms, "frames": args.frames, "size": args.size, "mail_share": args.mail_share, "dropped_share": round(policy_drops, 4),
             "rounds": args.rounds,
             "io_mpps": round(statistics.median(io for io, _ in rounds), 2),
             "portcullis_mpps": round(statistics.median(box for _, box in rounds), 2),

@@ -300,23 +300,21 @@ int shim_port_link(uint16_t port, struct shim_link *link)
 uint16_t shim_rx_burst(uint16_t port, uint16_t queue, struct rte_mbuf **slots, uint16_t room)
 {
 	uint16_t count = rte_eth_rx_burst(port, queue, slots, room);
+	uint64_t requests = 0;
 	uint16_t i;
 
-	for (i = 0; i < count; i++)
+	for (i = 0; i < count; i++) {
 		rte_prefetch0(rte_pktmbuf_mtod(slots[i], void *));
+		requests |= slots[i]->ol_flags;
+	}
+	/* A peer's driver (virtio, vhost, a ring) may have left requests that would rewrite bytes when the frame is sent. */
+	if (unlikely(requests & RTE_MBUF_F_TX_OFFLOAD_MASK))
+		for (i = 0; i < count; i++)
+			slots[i]->ol_flags &= ~RTE_MBUF_F_TX_OFFLOAD_MASK;
 	return count;
 }
 
 uint16_t shim_tx_burst(uint16_t port, uint16_t queue, struct rte_mbuf **slots, uint16_t count)
 {
-	uint64_t requests = 0;
-	uint16_t i;
-
-	/* A peer's driver (virtio, vhost) or an earlier owner may have left requests that would rewrite bytes. */
-	for (i = 0; i < count; i++)
-		requests |= slots[i]->ol_flags;
-	if (unlikely(requests & RTE_MBUF_F_TX_OFFLOAD_MASK))
-		for (i = 0; i < count; i++)
-			slots[i]->ol_flags &= ~RTE_MBUF_F_TX_OFFLOAD_MASK;
 	return rte_eth_tx_burst(port, queue, slots, count);
 }

@@ -134,10 +134,13 @@ int shim_port_stats(uint16_t port, struct shim_stats *stats);
 /* Reads the port's link without waiting for it to settle. */
 int shim_port_link(uint16_t port, struct shim_link *link);
 
-/* Receives up to `room` frames into `slots` and prefetches the first line of each frame's bytes. */
+/*
+ * Receives up to `room` frames into `slots`, prefetches the first line of each frame's bytes and clears offload requests
+ * left in them.
+ */
 uint16_t shim_rx_burst(uint16_t port, uint16_t queue, struct rte_mbuf **slots, uint16_t room);
 
-/* Clears offload requests left in the frames, then offers them; answers how many the queue took. */
+/* Offers the frames, in which no offload is requested; answers how many the queue took. */
 uint16_t shim_tx_burst(uint16_t port, uint16_t queue, struct rte_mbuf **slots, uint16_t count);
 
 #endif

@@ -1,4 +1,5 @@
-//! What safe Rust cannot say about the CPU: prefetch and the cycle counter, each with a portable twin.
+//! What safe Rust cannot say about the CPU: prefetch, the cycle counter, huge pages. Each is a hint or has a portable
+//! twin.
 //!
 //! The one file of this crate that may hold `unsafe`; everything it exports is safe to call with any argument.
 #![allow(unsafe_code)]
@@ -30,6 +31,21 @@ pub fn cycles() -> u64 {
     portable_cycles()
 }
 
+/// Asks the kernel to back a large array with huge pages where it can, before anything is written to it: a look-up that
+/// touches a line anywhere in it then seldom waits for a page walk. A wish: what the array holds does not change, and
+/// where the kernel has no huge pages nothing happens.
+pub fn prefer_huge_pages<T>(array: &[T]) {
+    const PAGE_BYTES: usize = 4096;
+    let (first, last) = (array.as_ptr().addr(), array.as_ptr().addr() + size_of_val(array));
+    let (start, end) = (first.next_multiple_of(PAGE_BYTES), last / PAGE_BYTES * PAGE_BYTES);
+    if start < end {
+        let address = array.as_ptr().cast::<core::ffi::c_void>().cast_mut().wrapping_byte_add(start - first);
+        // SAFETY: the range is whole pages inside a live allocation of ours; MADV_HUGEPAGE changes how they are backed,
+        // never what they hold, so the shared reference stays true.
+        let _ = unsafe { rustix::mm::madvise(address, end - start, rustix::mm::Advice::LinuxHugepage) };
+    }
+}
+
 #[cfg(any(test, not(target_arch = "x86_64")))]
 fn portable_cycles() -> u64 {
     use std::sync::OnceLock;
@@ -47,6 +63,15 @@ mod tests {
         let (tsc, portable) = (cycles(), portable_cycles());
         assert!(cycles() >= tsc);
         assert!(portable_cycles() >= portable);
+    }
+
+    #[test]
+    fn huge_pages_change_nothing_but_time() {
+        for length in [0, 1, 511, 512, 4096, 3 << 20] {
+            let array = vec![7u64; length];
+            prefer_huge_pages(&array);
+            assert!(array.iter().all(|&word| word == 7), "{length}");
+        }
     }
 
     #[test]

@@ -7,9 +7,6 @@ use crate::port::{BURST_FRAMES_MAX, Frames};
 use crate::telemetry::counters::{Block, BurstCounts};
 use crate::vm::table::Snapshot;
 
-/// Frames to judge in a burst from which table lines are fetched ahead.
-const PREFETCH_CASES_MIN: usize = 4;
-
 /// What a worker keeps from burst to burst so that none allocates.
 #[derive(Debug)]
 pub struct Pipeline {
@@ -27,8 +24,8 @@ impl Default for Pipeline {
 
 /// Judges a burst by one snapshot: frees what is dropped, keeps the rest in order, counts both.
 ///
-/// Three passes. The first sieves out the many frames whose ports no class closes; the second parses the others and
-/// settles those whose VM does not matter; the third looks the VMs of the rest up, all together.
+/// First the many frames whose ports no class closes are sieved out. The others are parsed in full, and where the VM
+/// matters its table lines are asked for; then these VMs are looked up, by when the lines are on their way or there.
 #[inline]
 pub fn filter_burst<F: Frames>(
     pipeline: &mut Pipeline,
@@ -39,19 +36,10 @@ pub fn filter_burst<F: Frames>(
     counts: &mut BurstCounts,
     block: &Block,
 ) {
-    let mut undecided = 0u64;
-    for index in 0..burst.count().min(BURST_FRAMES_MAX) {
-        let plain = policy::is_plainly_forwarded(policy, direction, burst.head(index), burst.length(index));
-        undecided |= u64::from(!plain) << index;
-    }
+    let frames = burst.count().min(BURST_FRAMES_MAX);
+    let mut undecided = policy::sieve(policy, direction, (0..frames).map(|index| burst.head(index)));
 
-    let mut dropped = 0u64;
-    let mut settle = |index: usize, verdict: Verdict, counts: &mut BurstCounts| {
-        if let Verdict::Drop(reason) = verdict {
-            dropped |= 1 << index;
-            counts.dropped(reason, 1);
-        }
-    };
+    let mut rulings = Rulings { policy, snapshot, direction, counts, block, dropped: 0 };
     while undecided != 0 {
         let index = undecided.trailing_zeros() as usize;
         undecided &= undecided - 1;
@@ -63,39 +51,59 @@ pub fn filter_burst<F: Frames>(
             policy::triage(policy, link, direction, pipeline.head.get(..gathered).unwrap_or(&[]), length)
         };
         match triage {
-            Triage::Settled(verdict, observed) => {
-                settle(index, verdict, counts);
-                if let Some(observed) = observed {
-                    counts.observed(observed);
-                }
-            }
+            Triage::Settled(verdict, observed) => rulings.settle(index, verdict, observed),
             Triage::Judge(case) => {
+                case.prefetch(snapshot);
                 pipeline.cases.push((index, case));
             }
         }
     }
-    // Fetching ahead hashes each key once more: it pays when several waits can overlap.
-    if pipeline.cases.len() >= PREFETCH_CASES_MIN {
-        pipeline.cases.iter().for_each(|(_, case)| case.prefetch(snapshot));
+    for (index, case) in pipeline.cases.drain(..) {
+        rulings.judge(index, &case);
     }
 
-    for (index, case) in pipeline.cases.drain(..) {
-        let judgement = policy::judge(policy, snapshot, &case);
-        settle(index, judgement.verdict, counts);
-        block.add_judged(judgement.identity.vm, direction, judgement.tally);
-        if judgement.verdict == Verdict::Forward {
-            if let Some(finding) = judgement.identity.finding {
-                counts.observed(finding.observed());
-            }
-            match judgement.tally {
-                Tally::Excepted => counts.observed(Observed::Excepted),
-                Tally::WouldDeny => counts.observed(Observed::WouldDeny),
-                Tally::Allowed | Tally::Denied => {}
-            }
+    let dropped = rulings.dropped;
+    if dropped != 0 {
+        burst.keep(!dropped);
+    }
+}
+
+/// What became of a burst so far.
+struct Rulings<'a> {
+    policy: &'a Policy,
+    snapshot: Snapshot<'a>,
+    direction: Direction,
+    counts: &'a mut BurstCounts,
+    block: &'a Block,
+    /// A bit for each frame to be freed.
+    dropped: u64,
+}
+
+impl Rulings<'_> {
+    fn settle(&mut self, index: usize, verdict: Verdict, observed: Option<Observed>) {
+        if let Verdict::Drop(reason) = verdict {
+            self.dropped |= 1 << index;
+            self.counts.dropped(reason, 1);
+        }
+        if let Some(observed) = observed {
+            self.counts.observed(observed);
         }
     }
 
-    if dropped != 0 {
-        burst.keep(!dropped);
+    #[inline]
+    fn judge(&mut self, index: usize, case: &Case) {
+        let judgement = policy::judge(self.policy, self.snapshot, case);
+        self.block.add_judged(judgement.identity.vm, self.direction, judgement.tally);
+        let noted = match judgement.tally {
+            Tally::Excepted => Some(Observed::Excepted),
+            Tally::WouldDeny => Some(Observed::WouldDeny),
+            Tally::Allowed | Tally::Denied => None,
+        };
+        self.settle(index, judgement.verdict, noted);
+        if judgement.verdict == Verdict::Forward
+            && let Some(finding) = judgement.identity.finding
+        {
+            self.counts.observed(finding.observed());
+        }
     }
 }

@@ -31,12 +31,11 @@ impl Plain {
 #[repr(C)]
 struct Ipv4Frame {
     macs: [u8; 12],
-    /// EtherType, version and header length, DSCP.
-    kind: [u8; 4],
-    /// Total length, id, fragment, TTL, protocol.
-    middle: [u8; 8],
-    /// Checksum, addresses.
-    addresses: [u8; 10],
+    /// EtherType, version and header length, DSCP, total length, id.
+    front: [u8; 8],
+    /// Fragment, TTL, protocol, checksum, half of the source address.
+    back: [u8; 8],
+    addresses: [u8; 6],
     ports: [u8; 4],
 }
 
@@ -44,52 +43,52 @@ struct Ipv4Frame {
 #[repr(C)]
 struct Ipv6Frame {
     /// MACs, EtherType, version, traffic class, flow label.
-    kind: [u8; 18],
+    front: [u8; 18],
     payload_length: [u8; 2],
     next_header: u8,
     /// Hop limit, addresses.
-    addresses: [u8; 33],
+    back: [u8; 33],
     ports: [u8; 4],
 }
 
 /// EtherType 0x0800, version 4, five words of header.
-const IPV4_KIND: u32 = u32::from_ne_bytes([0x08, 0x00, 0x45, 0]);
-const IPV4_KIND_MASK: u32 = u32::from_ne_bytes([0xff, 0xff, 0xff, 0]);
+const IPV4_FRONT: u64 = u64::from_ne_bytes([0x08, 0x00, 0x45, 0, 0, 0, 0, 0]);
+const IPV4_FRONT_MASK: u64 = u64::from_ne_bytes([0xff, 0xff, 0xff, 0, 0, 0, 0, 0]);
 /// No more fragments, offset 0 (reserved and don't-fragment bits say nothing); TCP.
-const IPV4_MIDDLE: u64 = u64::from_ne_bytes([0, 0, 0, 0, 0, 0, 0, 6]);
-const IPV4_MIDDLE_MASK: u64 = u64::from_ne_bytes([0, 0, 0, 0, 0x3f, 0xff, 0, 0xff]);
+const IPV4_BACK: u64 = u64::from_ne_bytes([0, 0, 0, 6, 0, 0, 0, 0]);
+const IPV4_BACK_MASK: u64 = u64::from_ne_bytes([0x3f, 0xff, 0, 0xff, 0, 0, 0, 0]);
 /// EtherType 0x86dd, version 6.
-const IPV6_KIND: u32 = u32::from_ne_bytes([0x86, 0xdd, 0x60, 0]);
-const IPV6_KIND_MASK: u32 = u32::from_ne_bytes([0xff, 0xff, 0xf0, 0]);
+const IPV6_FRONT: u64 = u64::from_ne_bytes([0x86, 0xdd, 0x60, 0, 0, 0, 0, 0]);
+const IPV6_FRONT_MASK: u64 = u64::from_ne_bytes([0xff, 0xff, 0xf0, 0, 0, 0, 0, 0]);
 
-/// Reads a frame as if it were of the shape; `head` and `length` as for [`Packet::parse`](super::Packet::parse).
+/// Reads a frame as if it were of the shape. `head` is the frame, or its first bytes: a packet that ends behind them is
+/// in doubt.
 ///
 /// Fields are compared several at a time, as they lie in the frame, and without a branch between them.
 #[inline(always)]
 #[must_use]
-pub fn plain_tcp(head: &[u8], length: usize) -> Plain {
+pub fn plain_tcp(head: &[u8]) -> Plain {
     let Ok((frame, _)) = Ipv4Frame::ref_from_prefix(head) else { return plain([0; 4], 1) };
-    let kind = u32::from_ne_bytes(frame.kind);
-    if kind & IPV6_KIND_MASK == IPV6_KIND {
-        return ipv6(head, length);
+    let front = u64::from_ne_bytes(frame.front);
+    if front & IPV6_FRONT_MASK == IPV6_FRONT {
+        return ipv6(head);
     }
-    let middle = u64::from_ne_bytes(frame.middle);
-    let [l0, l1, ..] = frame.middle;
+    let [_, _, _, _, l0, l1, _, _] = frame.front;
     let total_bytes = usize::from(u16::from_be_bytes([l0, l1]));
-    let doubt = u64::from((kind ^ IPV4_KIND) & IPV4_KIND_MASK)
-        | ((middle ^ IPV4_MIDDLE) & IPV4_MIDDLE_MASK)
-        | u64::from(total_bytes < 20 + 4)
-        | u64::from(total_bytes + 14 > length);
+    // At least 20 bytes of IP and 4 of TCP, and no more than there are: one comparison for both ends.
+    let beyond = total_bytes.wrapping_sub(20 + 4) > head.len() - (14 + 20 + 4);
+    let doubt = ((front ^ IPV4_FRONT) & IPV4_FRONT_MASK)
+        | ((u64::from_ne_bytes(frame.back) ^ IPV4_BACK) & IPV4_BACK_MASK)
+        | u64::from(beyond);
     plain(frame.ports, doubt)
 }
 
-#[inline]
-fn ipv6(head: &[u8], length: usize) -> Plain {
+#[inline(never)]
+fn ipv6(head: &[u8]) -> Plain {
     let Ok((frame, _)) = Ipv6Frame::ref_from_prefix(head) else { return plain([0; 4], 1) };
     let payload_bytes = usize::from(u16::from_be_bytes(frame.payload_length));
-    let doubt =
-        u64::from(frame.next_header ^ 6) | u64::from(payload_bytes < 4) | u64::from(payload_bytes + 54 > length);
-    plain(frame.ports, doubt)
+    let beyond = payload_bytes.wrapping_sub(4) > head.len() - (14 + 40 + 4);
+    plain(frame.ports, u64::from(frame.next_header ^ 6) | u64::from(beyond))
 }
 
 #[inline(always)]
@@ -143,7 +142,7 @@ mod tests {
 
         #[test]
         fn the_short_way_and_the_long_way_agree((frame, length) in near()) {
-            if let Some(ports) = plain_tcp(&frame, length).ports() {
+            if let Some(ports) = plain_tcp(&frame).ports() {
                 prop_assert_eq!(Packet::parse(&frame, length).map(|packet| packet.outcome), Ok(Outcome::Tcp(ports)));
             }
         }
@@ -155,10 +154,10 @@ mod tests {
         v4[12..18].copy_from_slice(&[8, 0, 0x45, 0, 0, 40]);
         v4[23] = 6;
         v4[34..38].copy_from_slice(&[0xc0, 0, 0x01, 0xbb]);
-        assert_eq!(plain_tcp(&v4, 60).ports(), Some(Ports { source: 0xc000, destination: 443 }));
+        assert_eq!(plain_tcp(&v4).ports(), Some(Ports { source: 0xc000, destination: 443 }));
         let mut v6 = [0u8; 74];
         v6[12..21].copy_from_slice(&[0x86, 0xdd, 0x60, 0, 0, 0, 0, 20, 6]);
         v6[54..58].copy_from_slice(&[0xc0, 0, 0x01, 0xbb]);
-        assert_eq!(plain_tcp(&v6, 74).ports(), Some(Ports { source: 0xc000, destination: 443 }));
+        assert_eq!(plain_tcp(&v6).ports(), Some(Ports { source: 0xc000, destination: 443 }));
     }
 }

@@ -26,10 +26,13 @@ use std::time::Duration;
 
 /// `count` words of zero, or nothing if the memory is not to be had.
 ///
-/// From the operating system as untouched pages: a large table costs no memory before it is used.
+/// From the operating system as untouched pages, huge ones if it has them: a large table costs no memory before it is
+/// used, and a look-up somewhere in it no page walk.
 #[cfg(not(any(loom, shuttle)))]
 pub(crate) fn zeroed(count: usize) -> Option<Box<[AtomicU64]>> {
-    zerocopy::FromZeros::new_box_zeroed_with_elems(count).ok()
+    let words = <[AtomicU64] as zerocopy::FromZeros>::new_box_zeroed_with_elems(count).ok()?;
+    crate::cpu::prefer_huge_pages(&words);
+    Some(words)
 }
 
 /// `count` words of zero.
