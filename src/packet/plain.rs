@@ -70,9 +70,6 @@ const IPV6_FRONT_MASK: u64 = u64::from_ne_bytes([0xff, 0xff, 0xf0, 0, 0, 0, 0, 0
 pub fn plain_tcp(head: &[u8]) -> Plain {
     let Ok((frame, _)) = Ipv4Frame::ref_from_prefix(head) else { return plain([0; 4], 1) };
     let front = u64::from_ne_bytes(frame.front);
-    if front & IPV6_FRONT_MASK == IPV6_FRONT {
-        return ipv6(head);
-    }
     let [_, _, _, _, l0, l1, _, _] = frame.front;
     let total_bytes = usize::from(u16::from_be_bytes([l0, l1]));
     // At least 20 bytes of IP and 4 of TCP, and no more than there are: one comparison for both ends.
@@ -80,6 +77,9 @@ pub fn plain_tcp(head: &[u8]) -> Plain {
     let doubt = ((front ^ IPV4_FRONT) & IPV4_FRONT_MASK)
         | ((u64::from_ne_bytes(frame.back) ^ IPV4_BACK) & IPV4_BACK_MASK)
         | u64::from(beyond);
+    if doubt != 0 && front & IPV6_FRONT_MASK == IPV6_FRONT {
+        return ipv6(head);
+    }
     plain(frame.ports, doubt)
 }
 

@@ -49,13 +49,6 @@ impl PortSet {
         }
     }
 
-    /// Adds every port of `other`.
-    fn extend(&mut self, other: &Self) {
-        for (word, added) in self.0.iter_mut().zip(other.0.iter()) {
-            *word |= added;
-        }
-    }
-
     /// The ports as the fewest ranges, ascending.
     pub fn ranges(&self) -> Vec<PortRange> {
         let mut ranges: Vec<PortRange> = Vec::new();
@@ -178,8 +171,8 @@ pub struct Class {
 pub struct Classes {
     /// [`ClassId`] is the position here.
     list: Vec<Class>,
-    /// Ports that any class closes.
-    any: PortSet,
+    /// For each port whether any class closes it: a byte each, since every frame asks and few ports are asked for.
+    any: Box<[bool; 1 << 16]>,
 }
 
 /// More classes than a VM's state word can name.
@@ -200,8 +193,10 @@ impl Classes {
         if list.len() > 256 {
             return Err(TooManyClasses(list.len()));
         }
-        let mut any = PortSet::empty();
-        list.iter().for_each(|class| any.extend(&class.ports));
+        let mut any = Box::new([false; 1 << 16]);
+        for (port, closed) in (0..=u16::MAX).zip(any.iter_mut()) {
+            *closed = list.iter().any(|class| class.ports.contains(port));
+        }
         Ok(Self { list, any })
     }
 
@@ -230,7 +225,7 @@ impl Classes {
     #[inline]
     #[must_use]
     pub fn any_closes(&self, port: u16) -> bool {
-        self.any.contains(port)
+        self.any.get(usize::from(port)).copied().unwrap_or(true)
     }
 }
 
