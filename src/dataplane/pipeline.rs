@@ -7,6 +7,10 @@ use crate::port::{BURST_FRAMES_MAX, Frames};
 use crate::telemetry::counters::{Block, BurstCounts};
 use crate::vm::table::Snapshot;
 
+/// Undecided frames in a burst from which table lines are fetched ahead: each key is then hashed twice, which pays when
+/// several waits can overlap.
+const PREFETCH_FRAMES_MIN: u32 = 16;
+
 /// What a worker keeps from burst to burst so that none allocates.
 #[derive(Debug)]
 pub struct Pipeline {
@@ -24,8 +28,8 @@ impl Default for Pipeline {
 
 /// Judges a burst by one snapshot: frees what is dropped, keeps the rest in order, counts both.
 ///
-/// First the many frames whose ports no class closes are sieved out. The others are parsed in full, and where the VM
-/// matters its table lines are asked for; then these VMs are looked up, by when the lines are on their way or there.
+/// First the many frames whose ports no class closes are sieved out. The others are parsed in full; where the VM matters
+/// it is looked up, at once when there are few such frames, behind a fetch of all their table lines when there are many.
 #[inline]
 pub fn filter_burst<F: Frames>(
     pipeline: &mut Pipeline,
@@ -39,6 +43,7 @@ pub fn filter_burst<F: Frames>(
     let frames = burst.count().min(BURST_FRAMES_MAX);
     let mut undecided = policy::sieve(policy, direction, (0..frames).map(|index| burst.head(index)));
 
+    let fetch_ahead = undecided.count_ones() >= PREFETCH_FRAMES_MIN;
     let mut rulings = Rulings { policy, snapshot, direction, counts, block, dropped: 0 };
     while undecided != 0 {
         let index = undecided.trailing_zeros() as usize;
@@ -52,10 +57,11 @@ pub fn filter_burst<F: Frames>(
         };
         match triage {
             Triage::Settled(verdict, observed) => rulings.settle(index, verdict, observed),
-            Triage::Judge(case) => {
+            Triage::Judge(case) if fetch_ahead => {
                 case.prefetch(snapshot);
                 pipeline.cases.push((index, case));
             }
+            Triage::Judge(case) => rulings.judge(index, &case),
         }
     }
     for (index, case) in pipeline.cases.drain(..) {
