@@ -16,6 +16,7 @@ import argparse
 import json
 import os
 import random
+import shutil
 import socket
 import statistics
 import subprocess
@@ -28,12 +29,17 @@ ROOT = Path(__file__).resolve().parent.parent
 PORTCULLIS = Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target")) / "release" / "portcullis"
 
 
+def run_dir(prefix):
+    """Where EAL keeps a process's run-time files."""
+    runtime = os.environ.get("XDG_RUNTIME_DIR", "/tmp") if os.geteuid() else "/var/run"
+    return f"{runtime}/dpdk/{prefix}"
+
+
 class Telemetry:
     """A process's DPDK telemetry socket."""
 
     def __init__(self, prefix, patience_s=30):
-        runtime = os.environ.get("XDG_RUNTIME_DIR", "/tmp") if os.geteuid() else "/var/run"
-        path = f"{runtime}/dpdk/{prefix}/dpdk_telemetry.v2"
+        path = f"{run_dir(prefix)}/dpdk_telemetry.v2"
         deadline = time.monotonic() + patience_s
         while True:
             try:
@@ -119,6 +125,8 @@ def measure(process, prefix, seconds, samples, warm_s):
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
+        # testpmd leaves its own behind; the prefix is ours alone.
+        shutil.rmtree(run_dir(prefix), ignore_errors=True)
 
 
 def expected_drops(capture, vms):
