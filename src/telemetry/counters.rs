@@ -7,6 +7,7 @@
 //! Counters of VMs stand apart: they count judged frames only and are read one VM at a time.
 
 use std::sync::atomic::{AtomicU64, Ordering, fence};
+use std::time::Duration;
 
 use crossbeam::utils::CachePadded;
 use zerocopy::FromZeros;
@@ -248,14 +249,15 @@ impl Block {
         }
     }
 
-    /// A reading of one lane in which the balance holds, unless the worker changed the block during every one of many
-    /// attempts.
+    /// A reading of one lane in which the balance holds. A worker that the kernel has taken off its CPU in the middle of
+    /// an addition is waited for; of one that does not come back within about a second the reading may be uneven.
     #[must_use]
     pub fn lane(&self, link: LinkIndex, direction: Direction) -> LaneCounts {
-        const ATTEMPTS_MAX: usize = 10_000;
+        const SPINS_MAX: usize = 1_000;
+        const ATTEMPTS_MAX: usize = SPINS_MAX + 10_000;
         let Some(lane) = self.lanes.get(lane_at(link, direction)) else { return LaneCounts::default() };
         let mut counts = LaneCounts::default();
-        for _ in 0..ATTEMPTS_MAX {
+        for attempt in 0..ATTEMPTS_MAX {
             let before = self.sequence.load(Ordering::Acquire);
             counts.rx = lane.rx.load(Ordering::Relaxed);
             counts.tx = lane.tx.load(Ordering::Relaxed);
@@ -269,7 +271,10 @@ impl Block {
             if before.is_multiple_of(2) && self.sequence.load(Ordering::Relaxed) == before {
                 break;
             }
-            std::hint::spin_loop();
+            match attempt {
+                0..SPINS_MAX => std::hint::spin_loop(),
+                _ => std::thread::sleep(Duration::from_micros(100)),
+            }
         }
         counts
     }
