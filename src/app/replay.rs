@@ -226,12 +226,11 @@ impl Replay {
                 let decision = policy::decide(policy, snapshot, LinkIndex(0), direction, bytes, bytes.len());
                 let judged = matches!(decision, Decision::Judged(..));
                 if judged && matches!(decision.verdict(), Verdict::Drop(_)) {
-                    found = Some(decision);
+                    found = Some(policy::explain(policy, direction, bytes, decision, |vm| facts(registry, vm)));
                 }
                 found.is_none()
             })?;
-            if let Some(decision) = found {
-                let lines = policy::explain(policy, &decision, |vm| facts(registry, vm));
+            if let Some(lines) = found {
                 return Ok(Some(Why { capture: path.clone(), frame, lines }));
             }
         }

@@ -6,7 +6,7 @@
 
 use zerocopy::{FromBytes, Immutable, KnownLayout, Unaligned};
 
-use super::Ports;
+use super::{Network, Outcome, Packet, Ports, VlanId};
 
 /// What the fixed offsets hold, and whether to believe it.
 #[derive(Clone, Copy, Debug)]
@@ -19,6 +19,9 @@ pub struct Plain {
 }
 
 impl Plain {
+    /// Of a frame that is too short.
+    const NONE: Self = Self { ports: Ports { source: 0, destination: 0 }, doubt: 1 };
+
     /// The ports, if there is no doubt.
     #[inline]
     #[must_use]
@@ -42,9 +45,9 @@ struct Ipv4Frame {
 #[derive(FromBytes, Immutable, KnownLayout, Unaligned)]
 #[repr(C)]
 struct Ipv6Frame {
-    /// MACs, EtherType, version, traffic class, flow label.
-    front: [u8; 18],
-    payload_length: [u8; 2],
+    macs: [u8; 12],
+    /// EtherType, version, traffic class, flow label, payload length.
+    front: [u8; 8],
     next_header: u8,
     /// Hop limit, addresses.
     back: [u8; 33],
@@ -61,47 +64,78 @@ const IPV4_BACK_MASK: u64 = u64::from_ne_bytes([0x3f, 0xff, 0, 0xff, 0, 0, 0, 0]
 const IPV6_FRONT: u64 = u64::from_ne_bytes([0x86, 0xdd, 0x60, 0, 0, 0, 0, 0]);
 const IPV6_FRONT_MASK: u64 = u64::from_ne_bytes([0xff, 0xff, 0xf0, 0, 0, 0, 0, 0]);
 
-/// Reads a frame as if it were of the shape. `head` is the frame, or its first bytes: a packet that ends behind them is
-/// in doubt.
+/// Reads a frame as if it were IPv4 of the shape. `head` is the frame, or its first bytes: a packet that ends behind them
+/// is in doubt.
 ///
 /// Fields are compared several at a time, as they lie in the frame, and without a branch between them.
 #[inline(always)]
 #[must_use]
-pub fn plain_tcp(head: &[u8]) -> Plain {
-    let Ok((frame, _)) = Ipv4Frame::ref_from_prefix(head) else { return plain([0; 4], 1) };
-    let front = u64::from_ne_bytes(frame.front);
-    let [_, _, _, _, l0, l1, _, _] = frame.front;
-    let total_bytes = usize::from(u16::from_be_bytes([l0, l1]));
-    // At least 20 bytes of IP and 4 of TCP, and no more than there are: one comparison for both ends.
-    let beyond = total_bytes.wrapping_sub(20 + 4) > head.len() - (14 + 20 + 4);
-    let doubt = ((front ^ IPV4_FRONT) & IPV4_FRONT_MASK)
-        | ((u64::from_ne_bytes(frame.back) ^ IPV4_BACK) & IPV4_BACK_MASK)
-        | u64::from(beyond);
-    if doubt != 0 && front & IPV6_FRONT_MASK == IPV6_FRONT {
-        return ipv6(head);
-    }
-    plain(frame.ports, doubt)
+pub fn plain_ipv4(head: &[u8]) -> Plain {
+    let Ok((frame, _)) = Ipv4Frame::ref_from_prefix(head) else { return Plain::NONE };
+    Plain { ports: ports(frame.ports), doubt: frame.doubt(head.len()) }
 }
 
-#[inline(never)]
-fn ipv6(head: &[u8]) -> Plain {
-    let Ok((frame, _)) = Ipv6Frame::ref_from_prefix(head) else { return plain([0; 4], 1) };
-    let payload_bytes = usize::from(u16::from_be_bytes(frame.payload_length));
-    let beyond = payload_bytes.wrapping_sub(4) > head.len() - (14 + 40 + 4);
-    plain(frame.ports, u64::from(frame.next_header ^ 6) | u64::from(beyond))
+/// Reads a frame as if it were IPv6 of the shape; see [`plain_ipv4`].
+#[inline(always)]
+#[must_use]
+pub fn plain_ipv6(head: &[u8]) -> Plain {
+    let Ok((frame, _)) = Ipv6Frame::ref_from_prefix(head) else { return Plain::NONE };
+    Plain { ports: ports(frame.ports), doubt: frame.doubt(head.len()) }
+}
+
+impl<'f> Packet<'f> {
+    /// What [`parse`](Self::parse) says of a frame, if it is IPv4 of the shape; else nothing. `head` is as for
+    /// [`plain_ipv4`].
+    #[inline(always)]
+    #[must_use]
+    pub fn plain(head: &'f [u8]) -> Option<Self> {
+        let (frame, _) = Ipv4Frame::ref_from_prefix(head).ok()?;
+        if frame.doubt(head.len()) != 0 {
+            return None;
+        }
+        let (ethernet, packet) = head.split_first_chunk::<14>()?;
+        let network = Network::Ipv4 { header: packet.first_chunk::<20>()?, options: &[] };
+        Some(Self { ethernet, vlan: VlanId(0), network, outcome: Outcome::Tcp(ports(frame.ports)) })
+    }
+}
+
+impl Ipv4Frame {
+    /// 0 if a frame of `bytes` bytes that begins so is of the shape, and its lengths agree.
+    #[inline(always)]
+    fn doubt(&self, bytes: usize) -> u64 {
+        let [_, _, _, _, l0, l1, _, _] = self.front;
+        let total_bytes = usize::from(u16::from_be_bytes([l0, l1]));
+        // At least 20 bytes of IP and 4 of TCP, and no more than there are: one comparison for both ends.
+        let beyond = total_bytes.wrapping_sub(20 + 4) > bytes.wrapping_sub(14 + 20 + 4);
+        ((u64::from_ne_bytes(self.front) ^ IPV4_FRONT) & IPV4_FRONT_MASK)
+            | ((u64::from_ne_bytes(self.back) ^ IPV4_BACK) & IPV4_BACK_MASK)
+            | u64::from(beyond)
+    }
+}
+
+impl Ipv6Frame {
+    /// As [`Ipv4Frame::doubt`].
+    #[inline(always)]
+    fn doubt(&self, bytes: usize) -> u64 {
+        let [_, _, _, _, _, _, l0, l1] = self.front;
+        let payload_bytes = usize::from(u16::from_be_bytes([l0, l1]));
+        let beyond = payload_bytes.wrapping_sub(4) > bytes.wrapping_sub(14 + 40 + 4);
+        ((u64::from_ne_bytes(self.front) ^ IPV6_FRONT) & IPV6_FRONT_MASK)
+            | u64::from(self.next_header ^ 6)
+            | u64::from(beyond)
+    }
 }
 
 #[inline(always)]
-fn plain([s0, s1, d0, d1]: [u8; 4], doubt: u64) -> Plain {
-    let ports = Ports { source: u16::from_be_bytes([s0, s1]), destination: u16::from_be_bytes([d0, d1]) };
-    Plain { ports, doubt }
+fn ports([s0, s1, d0, d1]: [u8; 4]) -> Ports {
+    Ports { source: u16::from_be_bytes([s0, s1]), destination: u16::from_be_bytes([d0, d1]) }
 }
 
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
 
-    use super::super::{Outcome, Packet};
+    use super::super::Runt;
     use super::*;
 
     /// Frames near the shape: right and nearly right values where it matters, anything elsewhere.
@@ -142,8 +176,12 @@ mod tests {
 
         #[test]
         fn the_short_way_and_the_long_way_agree((frame, length) in near()) {
-            if let Some(ports) = plain_tcp(&frame).ports() {
-                prop_assert_eq!(Packet::parse(&frame, length).map(|packet| packet.outcome), Ok(Outcome::Tcp(ports)));
+            let parsed = Packet::parse(&frame, length);
+            for ports in [plain_ipv4(&frame), plain_ipv6(&frame)].into_iter().filter_map(Plain::ports) {
+                prop_assert_eq!(parsed.map(|packet| packet.outcome), Ok(Outcome::Tcp(ports)));
+            }
+            if let Some(plain) = Packet::plain(&frame) {
+                prop_assert_eq!(format!("{:?}", Ok::<_, Runt>(plain)), format!("{parsed:?}"));
             }
         }
     }
@@ -154,10 +192,12 @@ mod tests {
         v4[12..18].copy_from_slice(&[8, 0, 0x45, 0, 0, 40]);
         v4[23] = 6;
         v4[34..38].copy_from_slice(&[0xc0, 0, 0x01, 0xbb]);
-        assert_eq!(plain_tcp(&v4).ports(), Some(Ports { source: 0xc000, destination: 443 }));
+        assert!(Packet::plain(&v4).is_some() && plain_ipv6(&v4).ports().is_none());
+        assert_eq!(plain_ipv4(&v4).ports(), Some(Ports { source: 0xc000, destination: 443 }));
         let mut v6 = [0u8; 74];
         v6[12..21].copy_from_slice(&[0x86, 0xdd, 0x60, 0, 0, 0, 0, 20, 6]);
         v6[54..58].copy_from_slice(&[0xc0, 0, 0x01, 0xbb]);
-        assert_eq!(plain_tcp(&v6).ports(), Some(Ports { source: 0xc000, destination: 443 }));
+        assert!(Packet::plain(&v6).is_none() && plain_ipv4(&v6).ports().is_none());
+        assert_eq!(plain_ipv6(&v6).ports(), Some(Ports { source: 0xc000, destination: 443 }));
     }
 }

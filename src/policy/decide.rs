@@ -1,43 +1,57 @@
 //! The pure function that decides, in the order of the contract. First match wins.
 //!
-//! It comes in two steps so that a burst can fetch table lines for all its frames before it reads the first:
-//! [`triage`] needs no table and settles nearly every frame; [`judge`] looks the VM up. [`decide`] is both. Before them
-//! [`sieve`] takes out what need not even be parsed in full.
+//! [`decide`] is all of it. A burst goes by [`sieve`] first, which takes out the many frames that need not even be
+//! parsed in full, and may have [`fetch_ahead`] ask for table lines before they are read.
 
 use std::net::IpAddr;
 
-use super::identity::{self, Finding, Identity, vm_side};
+use super::identity::{self, Evidence, Finding, Identity, vm_side};
 use super::{Direction, DropReason, LinkIndex, Observed, Policy, Tally, Verdict};
 use crate::packet::{self, MacAddr, Opaque, Other, Outcome, Packet, Ports, Runt, Tunnel};
-use crate::vm::Scope;
 use crate::vm::table::Snapshot;
 
-/// What [`triage`] found.
+/// A frame that must be judged: the evidence, without the frame.
 #[derive(Clone, Copy, Debug)]
-pub enum Triage {
-    /// Nothing about the VM matters: the verdict stands, with what was seen.
-    Settled(Verdict, Option<Observed>),
-    /// A closed port or an opaque frame: the VM decides.
-    Judge(Case),
+pub(super) struct Case {
+    /// Which way it travels.
+    pub(super) direction: Direction,
+    /// The VM's station address: source on egress, destination on ingress.
+    pub(super) mac: MacAddr,
+    /// The VM's IP address, when it can be read.
+    pub(super) address: Option<IpAddr>,
+    /// The other end's IP address, when it can be read.
+    pub(super) peer: Option<IpAddr>,
+    /// The sender chose the path (IPv4 source route, routing header with segments left).
+    pub(super) source_routed: bool,
+    /// The ports, or why they cannot be known.
+    pub(super) subject: Result<Ports, Opaque>,
 }
 
-/// A frame that must be judged: the evidence, without the frame.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Case {
-    /// Which way it travels.
-    pub direction: Direction,
-    /// Where addresses are looked up.
-    pub scope: Scope,
-    /// The VM's station address: source on egress, destination on ingress.
-    pub mac: MacAddr,
-    /// The VM's IP address, when it can be read.
-    pub address: Option<IpAddr>,
-    /// The other end's IP address, when it can be read.
-    pub peer: Option<IpAddr>,
-    /// The sender chose the path (IPv4 source route, routing header with segments left).
-    pub source_routed: bool,
-    /// The ports, or why they cannot be known.
-    pub subject: Result<Ports, Opaque>,
+impl Case {
+    /// The evidence in a whole frame; nothing if it has neither ports nor hides any.
+    pub(super) fn find(direction: Direction, frame: &[u8]) -> Option<Self> {
+        let packet = Packet::parse(frame, frame.len()).ok()?;
+        let subject = match packet.outcome {
+            Outcome::Tcp(ports) => Ok(ports),
+            Outcome::Opaque(reason) => Err(reason),
+            Outcome::Other(_) | Outcome::LaterFragment => return None,
+        };
+        Some(Self::of(direction, &packet, subject))
+    }
+
+    #[inline(never)]
+    fn of(direction: Direction, packet: &Packet<'_>, subject: Result<Ports, Opaque>) -> Self {
+        let (mac, _) = vm_side(direction, packet.source_mac(), packet.destination_mac());
+        let ends = packet.network.addresses().map(|(source, destination)| vm_side(direction, source, destination));
+        Self {
+            direction,
+            mac,
+            address: ends.map(|(address, _)| address),
+            peer: ends.map(|(_, peer)| peer),
+            source_routed: packet.network.is_source_routed(),
+            subject,
+        }
+    }
 }
 
 /// What became of a judged frame, and on what grounds.
@@ -57,7 +71,7 @@ pub enum Decision {
     /// Settled without the VM.
     Settled(Verdict, Option<Observed>),
     /// Judged by the VM's class.
-    Judged(Case, Judgement),
+    Judged(Judgement),
 }
 
 impl Decision {
@@ -65,7 +79,7 @@ impl Decision {
     pub const fn verdict(&self) -> Verdict {
         match *self {
             Self::Settled(verdict, _) => verdict,
-            Self::Judged(_, judgement) => judgement.verdict,
+            Self::Judged(judgement) => judgement.verdict,
         }
     }
 }
@@ -79,132 +93,184 @@ pub fn decide(
     head: &[u8],
     length: usize,
 ) -> Decision {
-    match triage(policy, link, direction, head, length) {
-        Triage::Settled(verdict, observed) => Decision::Settled(verdict, observed),
-        Triage::Judge(case) => Decision::Judged(case, judge(policy, snapshot, &case)),
+    decide_then(policy, snapshot, (link, direction), head, length, |decision| decision)
+}
+
+/// [`decide`], and what is done about it. `then` is compiled into the short and into the long way, so that on the short
+/// one neither evidence nor decision passes through memory: a third of what judging costs.
+#[inline(always)]
+pub fn decide_then<R>(
+    policy: &Policy,
+    snapshot: Snapshot<'_>,
+    entry: (LinkIndex, Direction),
+    head: &[u8],
+    length: usize,
+    then: impl FnOnce(Decision) -> R,
+) -> R {
+    match Packet::plain(head) {
+        Some(packet) => then(decide_packet(policy, snapshot, entry, &packet)),
+        None => then(decide_parsed(policy, snapshot, entry, head, length)),
     }
 }
 
-/// A bit for each frame of a burst (at most 64) that [`triage`] must see. The many others it would forward without a
-/// word: of the common shape, and of ports that no class closes. Sieving them out costs a few dozen instructions a frame
-/// and no branch on what a sender chooses. `heads` are the frames, or their first bytes.
+#[inline(never)]
+fn decide_parsed(
+    policy: &Policy,
+    snapshot: Snapshot<'_>,
+    entry: (LinkIndex, Direction),
+    head: &[u8],
+    length: usize,
+) -> Decision {
+    match Packet::parse(head, length) {
+        Ok(packet) => decide_packet(policy, snapshot, entry, &packet),
+        Err(Runt) => Decision::Settled(Verdict::Drop(DropReason::Runt), None),
+    }
+}
+
 #[inline(always)]
-pub fn sieve<'f>(policy: &Policy, direction: Direction, heads: impl Iterator<Item = &'f [u8]>) -> u64 {
+fn decide_packet(
+    policy: &Policy,
+    snapshot: Snapshot<'_>,
+    entry: (LinkIndex, Direction),
+    packet: &Packet<'_>,
+) -> Decision {
+    // Rules 2 to 4 need no VM; the others do.
+    match packet.outcome {
+        Outcome::Tcp(ports) if !matters(policy, entry.1, ports) => Decision::Settled(Verdict::Forward, None),
+        Outcome::Tcp(ports) => judge(policy, snapshot, entry, packet, Ok(ports)),
+        Outcome::Opaque(reason) => judge(policy, snapshot, entry, packet, Err(reason)),
+        Outcome::Other(other) => Decision::Settled(Verdict::Forward, observe(policy, other)),
+        Outcome::LaterFragment => Decision::Settled(Verdict::Forward, Some(Observed::LaterFragment)),
+    }
+}
+
+/// A closed port or an opaque frame: the VM decides. What nearly every such frame is decided by is here, and goes from
+/// the frame to the verdict through registers; the rest is in [`judge_rest`].
+#[inline(always)]
+fn judge(
+    policy: &Policy,
+    snapshot: Snapshot<'_>,
+    (link, direction): (LinkIndex, Direction),
+    packet: &Packet<'_>,
+    subject: Result<Ports, Opaque>,
+) -> Decision {
+    if !policy.judges(direction) {
+        return Decision::Settled(Verdict::Forward, None);
+    }
+    let scope = policy.scope(link, packet.vlan);
+    let (mac, _) = vm_side(direction, packet.source_mac(), packet.destination_mac());
+    let address = packet.network.addresses().map(|(source, destination)| vm_side(direction, source, destination).0);
+    let evidence = Evidence::of(policy, snapshot, scope, mac, address);
+    Decision::Judged(match evidence.agreed(snapshot) {
+        Some(identity) if policy.relays.is_empty() => {
+            conclude(policy, identity, denial(policy, &identity, direction, subject))
+        }
+        _ => judge_rest(policy, snapshot, &Case::of(direction, packet, subject), evidence),
+    })
+}
+
+#[inline(never)]
+fn judge_rest(policy: &Policy, snapshot: Snapshot<'_>, case: &Case, evidence: Evidence) -> Judgement {
+    let identity = identity::identify(policy, snapshot, case.address, evidence);
+    let denial = denial(policy, &identity, case.direction, case.subject);
+    if is_relayed(policy, &identity, case, denial) {
+        return Judgement { verdict: Verdict::Forward, identity, tally: Tally::Excepted };
+    }
+    let named = match identity.finding {
+        None => denial,
+        Some(finding) => denial.map(|_| name_drop(policy, &identity, case, finding)),
+    };
+    conclude(policy, identity, named)
+}
+
+/// The verdict, if this is what the rules say before monitor mode is asked.
+#[inline(always)]
+fn conclude(policy: &Policy, identity: Identity, denial: Option<DropReason>) -> Judgement {
+    let (verdict, tally) = match denial {
+        None => (Verdict::Forward, Tally::Allowed),
+        Some(_) if identity.is_monitored(policy) => (Verdict::Forward, Tally::WouldDeny),
+        Some(reason) => (Verdict::Drop(reason), Tally::Denied),
+    };
+    Judgement { verdict, identity, tally }
+}
+
+/// Rules 7 and 8.
+#[inline(always)]
+fn denial(
+    policy: &Policy,
+    identity: &Identity,
+    direction: Direction,
+    subject: Result<Ports, Opaque>,
+) -> Option<DropReason> {
+    denial_where(direction, subject, |port| match port {
+        Some(port) => identity.closes(policy, port),
+        None => identity.closes_any(policy),
+    })
+}
+
+/// Rules 7 and 8, where `closes` says what is closed: a port, or any at all.
+#[inline(always)]
+fn denial_where(
+    direction: Direction,
+    subject: Result<Ports, Opaque>,
+    closes: impl Fn(Option<u16>) -> bool,
+) -> Option<DropReason> {
+    match subject {
+        Err(opaque) => closes(None).then(|| opaque_reason(opaque)),
+        Ok(ports) if closes(Some(ports.destination)) => Some(DropReason::PortClosed),
+        Ok(ports) if direction == Direction::Ingress && closes(Some(ports.source)) => Some(DropReason::ReplyClosed),
+        Ok(_) => None,
+    }
+}
+
+/// Asks the CPU for the table lines that deciding about a frame will read. Each key is hashed twice in the end, which
+/// pays when many waits overlap. Only the common shape is worth it.
+#[inline(always)]
+pub fn fetch_ahead(policy: &Policy, snapshot: Snapshot<'_>, (link, direction): (LinkIndex, Direction), head: &[u8]) {
+    if let Some(packet) = Packet::plain(head) {
+        let scope = policy.scope(link, packet.vlan);
+        snapshot.prefetch_mac(scope, vm_side(direction, packet.source_mac(), packet.destination_mac()).0);
+        if let Some((source, destination)) = packet.network.addresses() {
+            snapshot.prefetch_ip(scope, vm_side(direction, source, destination).0);
+        }
+    }
+}
+
+/// A bit for each frame of a burst (at most 64) that [`decide`] must see. The many others it would forward without a
+/// word: of the common shape, and of ports that no class closes. Sieving them out costs some thirty instructions a frame
+/// and no branch on what a sender chooses. `head` gives a frame, or its first bytes.
+#[inline(always)]
+pub fn sieve<'f>(policy: &Policy, direction: Direction, frames: usize, head: impl Fn(usize) -> &'f [u8]) -> u64 {
     let closed = |port| policy.classes.any_closes(port);
     // Two loops, so that neither asks for the direction.
     match direction {
-        Direction::Egress => sift(heads, |ports| closed(ports.destination)),
-        Direction::Ingress => sift(heads, |ports| closed(ports.destination) | closed(ports.source)),
+        Direction::Egress => sift(frames, head, |ports| closed(ports.destination)),
+        Direction::Ingress => sift(frames, head, |ports| closed(ports.destination) | closed(ports.source)),
     }
 }
 
 #[inline(always)]
-fn sift<'f>(heads: impl Iterator<Item = &'f [u8]>, matters: impl Fn(Ports) -> bool) -> u64 {
-    let mut undecided = 0;
-    for (index, head) in heads.enumerate() {
-        let plain = packet::plain_tcp(head);
-        let doubt = plain.doubt | u64::from(matters(plain.ports));
-        undecided |= u64::from(doubt != 0) << (index & 63);
+fn sift<'f>(frames: usize, head: impl Fn(usize) -> &'f [u8], matters: impl Fn(Ports) -> bool) -> u64 {
+    // The last frame first, so that each bit is shifted in from below.
+    let undecided = (0..frames).rev().fold(0, |undecided, index| {
+        let plain = packet::plain_ipv4(head(index));
+        undecided << 1 | u64::from(plain.doubt | u64::from(matters(plain.ports)) != 0)
+    });
+    // IPv6 is looked at apart: to have it in the same loop would make every frame pay for it.
+    let (mut left, mut settled) = (undecided, 0);
+    while left != 0 {
+        let index = left.trailing_zeros();
+        left &= left - 1;
+        let plain = packet::plain_ipv6(head(index as usize));
+        settled |= u64::from(plain.doubt | u64::from(matters(plain.ports)) == 0) << index;
     }
-    undecided
+    undecided & !settled
 }
 
 /// Whether any class closes a port that counts in this direction.
 fn matters(policy: &Policy, direction: Direction, ports: Ports) -> bool {
     policy.classes.any_closes(ports.destination)
         || (direction == Direction::Ingress && policy.classes.any_closes(ports.source))
-}
-
-/// Rules 1 to 4: all that can be said without knowing the VM.
-pub fn triage(policy: &Policy, link: LinkIndex, direction: Direction, head: &[u8], length: usize) -> Triage {
-    let packet = match Packet::parse(head, length) {
-        Ok(packet) => packet,
-        Err(Runt) => return Triage::Settled(Verdict::Drop(DropReason::Runt), None),
-    };
-    let subject = match packet.outcome {
-        Outcome::Tcp(ports) if !matters(policy, direction, ports) => return Triage::Settled(Verdict::Forward, None),
-        Outcome::Tcp(ports) => Ok(ports),
-        Outcome::Other(other) => return Triage::Settled(Verdict::Forward, observe(policy, other)),
-        Outcome::LaterFragment => return Triage::Settled(Verdict::Forward, Some(Observed::LaterFragment)),
-        Outcome::Opaque(reason) => Err(reason),
-    };
-    if policy.judges(direction) {
-        Triage::Judge(case(policy, link, direction, &packet, subject))
-    } else {
-        Triage::Settled(Verdict::Forward, None)
-    }
-}
-
-/// The evidence of a frame that must be judged.
-fn case(
-    policy: &Policy,
-    link: LinkIndex,
-    direction: Direction,
-    packet: &Packet<'_>,
-    subject: Result<Ports, Opaque>,
-) -> Case {
-    let (mac, _) = vm_side(direction, packet.source_mac(), packet.destination_mac());
-    let (address, peer) = match packet.network.addresses() {
-        Some((source, destination)) => {
-            let (address, peer) = vm_side(direction, source, destination);
-            (Some(address), Some(peer))
-        }
-        None => (None, None),
-    };
-    Case {
-        direction,
-        scope: policy.scope(link, packet.vlan),
-        mac,
-        address,
-        peer,
-        source_routed: packet.network.is_source_routed(),
-        subject,
-    }
-}
-
-/// Rules 5 to 9: by the VM's class.
-pub fn judge(policy: &Policy, snapshot: Snapshot<'_>, case: &Case) -> Judgement {
-    let identity = identity::identify(policy, snapshot, case);
-    let (verdict, tally) = match grounds(policy, &identity, case) {
-        Grounds::Open => (Verdict::Forward, Tally::Allowed),
-        Grounds::Excepted => (Verdict::Forward, Tally::Excepted),
-        Grounds::Deny(_) if identity.is_monitored(policy) => (Verdict::Forward, Tally::WouldDeny),
-        Grounds::Deny(reason) => (Verdict::Drop(reason), Tally::Denied),
-    };
-    Judgement { verdict, identity, tally }
-}
-
-/// What the rules say before monitor mode is asked.
-enum Grounds {
-    Open,
-    Excepted,
-    Deny(DropReason),
-}
-
-fn grounds(policy: &Policy, identity: &Identity, case: &Case) -> Grounds {
-    let denial = denial(case, |port| match port {
-        Some(port) => identity.closes(policy, port),
-        None => identity.closes_any(policy),
-    });
-    if is_relayed(policy, identity, case, denial) {
-        return Grounds::Excepted;
-    }
-    match denial {
-        Some(reason) => Grounds::Deny(name_drop(policy, identity, case, reason)),
-        None => Grounds::Open,
-    }
-}
-
-/// Rules 7 and 8, where `closes` says what is closed: a port, or any at all.
-fn denial(case: &Case, closes: impl Fn(Option<u16>) -> bool) -> Option<DropReason> {
-    match case.subject {
-        Err(opaque) => closes(None).then(|| opaque_reason(opaque)),
-        Ok(ports) if closes(Some(ports.destination)) => Some(DropReason::PortClosed),
-        Ok(ports) if case.direction == Direction::Ingress && closes(Some(ports.source)) => {
-            Some(DropReason::ReplyClosed)
-        }
-        Ok(_) => None,
-    }
 }
 
 /// Whether a relay covers the frame: on egress where it goes, on ingress its answers (rule 8) only.
@@ -219,18 +285,16 @@ fn is_relayed(policy: &Policy, identity: &Identity, case: &Case, denial: Option<
     }
 }
 
-/// The reason of a denied frame: its finding where the drop rests on it; what the class says where the class of the VM
-/// alone would have denied too, be it by another rule.
-fn name_drop(policy: &Policy, identity: &Identity, case: &Case, reason: DropReason) -> DropReason {
-    match identity.finding {
-        None => reason,
-        Some(finding) if finding.is_contradiction() => finding.drop_reason(),
-        Some(finding) => {
-            let own = &policy.classes.get(identity.class).ports;
-            let own_denial = denial(case, |port| port.map_or(!own.is_empty(), |port| own.contains(port)));
-            own_denial.unwrap_or(finding.drop_reason())
-        }
+/// The reason of a denied frame with a finding: the finding where the drop rests on it; what the class says where the
+/// class of the VM alone would have denied too, be it by another rule.
+fn name_drop(policy: &Policy, identity: &Identity, case: &Case, finding: Finding) -> DropReason {
+    if finding.is_contradiction() {
+        return finding.drop_reason();
     }
+    let own = &policy.classes.get(identity.class).ports;
+    let own_denial =
+        denial_where(case.direction, case.subject, |port| port.map_or(!own.is_empty(), |port| own.contains(port)));
+    own_denial.unwrap_or(finding.drop_reason())
 }
 
 const fn opaque_reason(opaque: Opaque) -> DropReason {

@@ -2,7 +2,8 @@
 
 use std::fmt::Write as _;
 
-use super::{Case, Decision, Direction, Finding, Judgement, Policy, Tally, Verdict};
+use super::decide::Case;
+use super::{Decision, Direction, Finding, Judgement, Policy, Tally, Verdict};
 use crate::vm::VmIndex;
 
 /// What the explanation says of a VM that the table does not know.
@@ -25,9 +26,15 @@ pub enum ClassBecause {
     NoPublicIpv4,
 }
 
-/// Explains a decision, one sentence a line. `facts` names VMs.
+/// Explains what was decided about a whole frame, one sentence a line. `facts` names VMs.
 #[must_use]
-pub fn explain(policy: &Policy, decision: &Decision, facts: impl Fn(VmIndex) -> VmFacts) -> Vec<String> {
+pub fn explain(
+    policy: &Policy,
+    direction: Direction,
+    frame: &[u8],
+    decision: Decision,
+    facts: impl Fn(VmIndex) -> VmFacts,
+) -> Vec<String> {
     match decision {
         Decision::Settled(Verdict::Forward, None) => {
             vec!["Forwarded: neither a port that any class closes nor a frame that could hide one.".into()]
@@ -38,7 +45,9 @@ pub fn explain(policy: &Policy, decision: &Decision, facts: impl Fn(VmIndex) -> 
         Decision::Settled(Verdict::Drop(reason), _) => {
             vec![format!("Dropped as {}: {}", reason.name(), reason.meaning())]
         }
-        Decision::Judged(case, judgement) => judged(policy, case, judgement, &facts),
+        Decision::Judged(judgement) => {
+            Case::find(direction, frame).map_or_else(Vec::new, |case| judged(policy, &case, &judgement, &facts))
+        }
     }
 }
 

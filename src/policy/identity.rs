@@ -2,9 +2,10 @@
 
 use std::net::IpAddr;
 
-use super::{Case, Direction, DropReason, Observed, Policy};
+use super::{Direction, DropReason, Observed, Policy};
+use crate::packet::MacAddr;
 use crate::vm::table::Snapshot;
-use crate::vm::{ClassId, Mode, VmIndex, VmState};
+use crate::vm::{ClassId, Mode, Scope, VmIndex, VmState};
 
 /// What is wrong with a frame's identity.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -87,36 +88,78 @@ impl Identity {
     }
 }
 
+/// What the two pieces of evidence say, before it is known what that means.
+#[derive(Clone, Copy)]
+pub(super) struct Evidence {
+    station: Station,
+    /// The VM that lists the IP address.
+    owner: Option<VmIndex>,
+}
+
 /// What the MAC says.
+#[derive(Clone, Copy)]
 enum Station {
-    Vm(VmIndex, VmState),
+    Vm(VmIndex),
     Router,
     Nobody,
 }
 
-/// Reads the identity table of the contract. On egress the evidence is the source's MAC and IP address, on ingress the
-/// destination's; [`Case`] holds the right ones.
-pub(super) fn identify(policy: &Policy, snapshot: Snapshot<'_>, case: &Case) -> Identity {
-    let station = if policy.via.binary_search(&case.mac).is_ok() {
-        Station::Router
-    } else {
-        match snapshot.vm_by_mac(case.scope, case.mac) {
-            Some(vm) => Station::Vm(vm, snapshot.state(vm)),
-            None => Station::Nobody,
-        }
-    };
-    let owner = case.address.and_then(|address| snapshot.vm_by_ip(case.scope, address));
+impl Evidence {
+    /// Looks both up. On egress the evidence is the source's MAC and IP address, on ingress the destination's.
+    #[inline(always)]
+    pub(super) fn of(
+        policy: &Policy,
+        snapshot: Snapshot<'_>,
+        scope: Scope,
+        mac: MacAddr,
+        address: Option<IpAddr>,
+    ) -> Self {
+        let station = if policy.via.binary_search(&mac).is_ok() {
+            Station::Router
+        } else {
+            snapshot.vm_by_mac(scope, mac).map_or(Station::Nobody, Station::Vm)
+        };
+        Self { station, owner: address.and_then(|address| snapshot.vm_by_ip(scope, address)) }
+    }
 
-    match (station, owner) {
-        (Station::Vm(a, state), Some(b)) if a == b => of(a, state),
-        (Station::Vm(a, state), Some(b)) => contradiction(Finding::SpoofIp, a, state, Some(snapshot.state(b).class)),
-        (Station::Vm(a, state), None) if !state.lists_ipv4 && !state.lists_ipv6 => of(a, state),
-        (Station::Vm(a, state), None) => match case.address {
-            Some(address) if is_link_local(address) => missing_evidence(of(a, state)),
-            Some(IpAddr::V4(_)) if state.lists_ipv4 => contradiction(Finding::SpoofIp, a, state, None),
-            Some(IpAddr::V6(_)) if state.lists_ipv6 => contradiction(Finding::SpoofIp, a, state, None),
-            Some(_) | None => missing_evidence(of(a, state)),
-        },
+    /// Whose frame it is when MAC and IP address name the same VM, as nearly always.
+    #[inline(always)]
+    pub(super) fn agreed(self, snapshot: Snapshot<'_>) -> Option<Identity> {
+        match (self.station, self.owner) {
+            (Station::Vm(a), Some(b)) if a == b => Some(of(a, snapshot.state(a))),
+            _ => None,
+        }
+    }
+}
+
+/// Reads the identity table of the contract, the whole of it. `address` is the VM's, when it can be read.
+pub(super) fn identify(
+    policy: &Policy,
+    snapshot: Snapshot<'_>,
+    address: Option<IpAddr>,
+    evidence: Evidence,
+) -> Identity {
+    match (evidence.station, evidence.owner) {
+        (Station::Vm(a), Some(b)) if a == b => of(a, snapshot.state(a)),
+        (Station::Vm(a), Some(b)) => {
+            contradiction(Finding::SpoofIp, a, snapshot.state(a), Some(snapshot.state(b).class))
+        }
+        (Station::Vm(a), None) => {
+            let state = snapshot.state(a);
+            let lists_family = match address {
+                Some(address) if is_link_local(address) => false,
+                Some(IpAddr::V4(_)) => state.lists_ipv4,
+                Some(IpAddr::V6(_)) => state.lists_ipv6,
+                None => false,
+            };
+            if !state.lists_ipv4 && !state.lists_ipv6 {
+                of(a, state)
+            } else if lists_family {
+                contradiction(Finding::SpoofIp, a, state, None)
+            } else {
+                missing_evidence(of(a, state))
+            }
+        }
         (Station::Router, Some(b)) => of(b, snapshot.state(b)),
         (Station::Nobody, Some(b)) => match snapshot.state(b) {
             state if state.lists_macs => contradiction(Finding::SpoofMac, b, state, None),
@@ -125,12 +168,13 @@ pub(super) fn identify(policy: &Policy, snapshot: Snapshot<'_>, case: &Case) -> 
         (Station::Router | Station::Nobody, None) => {
             let (class, mode) = (policy.unknown_class, Mode::Enforce);
             let unknown = Identity { vm: None, class, also: [None; 2], finding: None, mode };
-            if case.address.is_some() { unknown } else { missing_evidence(unknown) }
+            if address.is_some() { unknown } else { missing_evidence(unknown) }
         }
     }
 }
 
 /// The evidence agrees.
+#[inline]
 fn of(vm: VmIndex, state: VmState) -> Identity {
     Identity { vm: Some(vm), class: state.class, also: [None; 2], finding: None, mode: state.mode }
 }
@@ -150,18 +194,8 @@ fn is_link_local(address: IpAddr) -> bool {
     matches!(address, IpAddr::V6(address) if address.is_unicast_link_local())
 }
 
-impl Case {
-    /// Asks the CPU for the table lines that judging it will read.
-    #[inline]
-    pub fn prefetch(&self, snapshot: Snapshot<'_>) {
-        snapshot.prefetch_mac(self.scope, self.mac);
-        if let Some(address) = self.address {
-            snapshot.prefetch_ip(self.scope, address);
-        }
-    }
-}
-
 /// Which end of a frame is the VM.
+#[inline(always)]
 pub(super) fn vm_side<T>(direction: Direction, source: T, destination: T) -> (T, T) {
     match direction {
         Direction::Egress => (source, destination),

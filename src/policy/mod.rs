@@ -31,7 +31,7 @@ use ipnet::IpNet;
 pub use class::{
     Class, Classes, MAIL_PORTS, PortRange, PortRangeError, PortSet, RESTRICTED, TooManyClasses, UNRESTRICTED,
 };
-pub use decide::{Case, Decision, Judgement, Triage, decide, judge, sieve, triage};
+pub use decide::{Decision, Judgement, decide, decide_then, fetch_ahead, sieve};
 pub use explain::{ClassBecause, VmFacts, explain};
 pub use identity::{Finding, Identity};
 pub use verdict::{DropReason, Observed, Tally, Verdict};

@@ -240,7 +240,7 @@ impl World {
         assert_eq!(decision.verdict(), verdict, "the pure function decides otherwise than the data plane");
         let decided = match decision {
             Decision::Settled(..) => None,
-            Decision::Judged(_, judgement) => Some((self.name(judgement.identity.vm), judgement.tally)),
+            Decision::Judged(judgement) => Some((self.name(judgement.identity.vm), judgement.tally)),
         };
         assert_eq!(decided, tally, "the pure function counts otherwise than the data plane");
         Answer { verdict, tally, observed }

@@ -76,14 +76,14 @@ impl<'a> Snapshot<'a> {
     }
 
     /// The VM that lists a MAC.
-    #[inline]
+    #[inline(always)]
     #[must_use]
     pub fn vm_by_mac(self, scope: Scope, mac: MacAddr) -> Option<VmIndex> {
         self.table.narrow.find(self.table.mac(scope, mac), self.valid)
     }
 
     /// The VM that lists an address, by the longest prefix.
-    #[inline]
+    #[inline(always)]
     #[must_use]
     pub fn vm_by_ipv4(self, scope: Scope, address: Ipv4Addr) -> Option<VmIndex> {
         let lengths = self.table.lengths.in_use(Family::Ipv4, self.valid);
@@ -100,7 +100,7 @@ impl<'a> Snapshot<'a> {
     }
 
     /// The VM that lists an address, by the longest prefix. An IPv4-mapped IPv6 address is an IPv6 address.
-    #[inline]
+    #[inline(always)]
     #[must_use]
     pub fn vm_by_ip(self, scope: Scope, address: IpAddr) -> Option<VmIndex> {
         match address {
