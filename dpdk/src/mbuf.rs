@@ -234,23 +234,25 @@ impl Burst {
         taken
     }
 
-    /// Moves the frames whose bit in `unwanted` is 1 behind the others, then frees them.
+    /// Takes out and frees the frames whose bit in `unwanted` is 1: one move for each run of frames between two of them,
+    /// since nearly always there are few.
     fn sift(&mut self, unwanted: u64) {
         let mut dropped = [MaybeUninit::<*mut sys::rte_mbuf>::uninit(); BURST_FRAMES_MAX];
-        let first = unwanted.trailing_zeros() as usize;
-        let mut kept = first;
-        for at in first..self.len {
-            // Both places are written and one of the two cursors moves: no branch to mispredict on attackers' order.
-            // SAFETY: at < len <= 64, kept <= at, and at - kept counts the frames dropped so far, so it is below 64.
+        let (mut count, mut kept) = (0, unwanted.trailing_zeros() as usize);
+        let mut left = unwanted;
+        while left != 0 {
+            let at = left.trailing_zeros() as usize;
+            left &= left - 1;
+            let run = (left.trailing_zeros() as usize).min(self.len) - at - 1;
+            // SAFETY: at < len <= 64 and at + 1 + run <= len, since bits of `unwanted` are below len; kept <= at; and
+            // count < 64, as it is the number of bits seen before this one.
             unsafe {
-                let mbuf = *self.slots.get_unchecked(at);
-                *self.slots.get_unchecked_mut(kept) = mbuf;
-                dropped.get_unchecked_mut(at - kept).write(mbuf);
+                let slots = self.slots.as_mut_ptr();
+                dropped.get_unchecked_mut(count).write(*slots.add(at));
+                core::ptr::copy(slots.add(at + 1), slots.add(kept), run);
             }
-            kept += usize::from(unwanted >> at & 1 == 0);
+            (count, kept) = (count + 1, kept + run);
         }
-        // `dropped` now starts with every unwanted frame: a kept one there was overwritten, or lies beyond the count.
-        let count = self.len - kept;
         self.len = kept;
         // SAFETY: dropped[..count] are written; they were ours (invariant of `Burst`) and are no longer in slots[..len],
         // so each is freed once; their pool exists as long as `_eal`.
