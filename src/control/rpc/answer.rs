@@ -1,0 +1,130 @@
+//! What goes out: the answer of a call, and the reply that carries it.
+
+use std::borrow::Cow;
+
+use serde::ser::SerializeMap;
+use serde::{Deserialize, Serialize, Serializer};
+
+use super::{Id, RpcError};
+use crate::telemetry::report::{Judged, Report};
+use crate::vm::record::{Vm, VmId};
+use crate::vm::registry::Revision;
+
+/// What a call that was not refused is answered.
+#[derive(Clone, Debug, Serialize)]
+#[serde(untagged)]
+pub enum Answer {
+    /// Of `vm.set`, `vm.patch` and `vm.delete`.
+    Applied(Applied),
+    /// Of `vm.get`.
+    Vm(Box<VmAnswer>),
+    /// Of `vm.list`.
+    Vms(VmsAnswer),
+    /// Of `stats.get`.
+    Stats(Box<Report>),
+    /// Of `version`.
+    Version(VersionAnswer),
+}
+
+/// A change that is in force on every worker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Applied {
+    /// The revision that it made, or the current one if it changed nothing.
+    pub revision: Revision,
+    /// Whether anything was different.
+    pub changed: bool,
+    /// From its publication until the last worker used it.
+    pub applied_us: u64,
+}
+
+/// A VM, and what the box makes of it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct VmEntry {
+    /// As `vm.set` takes it.
+    pub vm: Vm,
+    /// The class it is judged by.
+    pub effective_class: String,
+    /// Its judged frames.
+    pub counters: Judged,
+}
+
+/// Answer of `vm.get`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct VmAnswer {
+    /// The VM.
+    #[serde(flatten)]
+    pub entry: VmEntry,
+    /// The current revision.
+    pub revision: Revision,
+}
+
+/// Answer of `vm.list`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct VmsAnswer {
+    /// In the order of their ids.
+    pub vms: Vec<VmEntry>,
+    /// `after` of the next page; none if this was the last one.
+    pub next: Option<VmId>,
+    /// The current revision: a page of another revision may not fit this one.
+    pub revision: Revision,
+}
+
+/// Answer of `version`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VersionAnswer {
+    /// Of the program.
+    pub version: Cow<'static, str>,
+    /// [`PROTOCOL`](super::PROTOCOL)
+    pub protocol: u32,
+    /// Of the statistics document.
+    pub schema: u32,
+    /// Of DPDK, if there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dpdk: Option<String>,
+}
+
+/// A reply: one element of the answer to a line.
+#[derive(Debug)]
+pub struct Response<'a> {
+    /// Of the request.
+    pub id: &'a Id,
+    /// Its outcome.
+    pub outcome: &'a Result<Answer, RpcError>,
+}
+
+impl Serialize for Response<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(Some(3))?;
+        map.serialize_entry("jsonrpc", "2.0")?;
+        map.serialize_entry("id", self.id)?;
+        match self.outcome {
+            Ok(answer) => map.serialize_entry("result", answer)?,
+            Err(error) => map.serialize_entry("error", error)?,
+        }
+        map.end()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Kind, Line, parse_line};
+    use super::*;
+
+    #[test]
+    fn a_reply_has_the_shape_of_json_rpc() {
+        let Line::One(request) = parse_line(br#"{"jsonrpc":"2.0","id":"a","method":"version"}"#) else {
+            panic!("a request")
+        };
+        let id = request.id.unwrap();
+        let applied = Applied { revision: Revision(7), changed: true, applied_us: 12 };
+        let json = |outcome| serde_json::to_string(&Response { id: &id, outcome: &outcome }).unwrap();
+        assert_eq!(
+            json(Ok(Answer::Applied(applied))),
+            r#"{"jsonrpc":"2.0","id":"a","result":{"revision":7,"changed":true,"applied_us":12}}"#
+        );
+        assert_eq!(
+            json(Err(RpcError::new(Kind::RevisionMismatch, "no").with("revision", 7))),
+            r#"{"jsonrpc":"2.0","id":"a","error":{"code":-32003,"message":"no","data":{"kind":"revision_mismatch","revision":7}}}"#
+        );
+    }
+}

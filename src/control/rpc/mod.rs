@@ -1,0 +1,117 @@
+//! The wire contract: bytes of a line → [`Request`] → [`Call`], and [`Answer`] or [`RpcError`] → bytes of a line. Pure.
+//!
+//! JSON-RPC 2.0 over a Unix stream socket, one JSON value per line (LF) in both directions.
+//!
+//! - *Order* of replies is the order of requests on each connection. A request without `id` (a notification) gets no
+//!   reply, not even an error. A batch (an array) is answered by one array; its elements happen one after the other,
+//!   each on its own: other clients' calls may come between, and a refused one does not take back the ones before.
+//! - *Strict.* `jsonrpc` is `"2.0"`, `params` an object or absent; unknown members and members given twice are
+//!   refused, because a misspelt `public_ipv4` would otherwise leave a customer closed in silence. Blank lines are
+//!   skipped. What is not ended by LF is not done.
+//! - *`id`* is a string, number or null, and comes back as it was written, byte for byte. At most [`ID_BYTES_MAX`].
+//! - *Limits*: [`LINE_BYTES_MAX`], [`BATCH_MAX`]. Nesting costs no stack here: parts are skipped, then read as their
+//!   types, none of which is recursive.
+//! - *Errors* have the standard codes for what JSON-RPC defines and -32000… for ours; programs look at `data.kind`
+//!   ([`Kind`]), people at `message`. Neither repeats more of a request than a line's worth, nor control characters.
+//!
+//! | method | params | result |
+//! |---|---|---|
+//! | `vm.set` | a VM ([`VmSet`]), `if_revision`? | `{"revision","changed","applied_us"}` |
+//! | `vm.patch` | `id`, fields of [`VmPatch`], `if_revision`? | the same |
+//! | `vm.delete` | `id`, `if_revision`? | the same; deleting what is not there changes nothing |
+//! | `vm.get` | `id` | `{"vm","effective_class","counters":{"egress","ingress"},"revision"}`; `vm` is what `vm.set` takes |
+//! | `vm.list` | `after`?, `limit`? (1000, at most 10000) | `{"vms":[{"vm","effective_class","counters"}],"next","revision"}` in the order of ids; `next` is the `after` of the next page or null |
+//! | `stats.get` | `vms`? (true) | the document of [`telemetry::report`](crate::telemetry::report) |
+//! | `version` | | `{"version","protocol","schema","dpdk"?}` |
+//!
+//! | `data.kind` | `code` | beside it in `data` |
+//! |---|---|---|
+//! | `parse_error`, `invalid_request`, `unknown_method` | -32700, -32600, -32601 | |
+//! | `invalid_params` | -32602 | `path`? of the member, as `macs[1]` |
+//! | `internal` | -32603 | |
+//! | `not_found` | -32000 | |
+//! | `conflict` | -32001 | `other`: the VM that has it, or `router`: the MAC |
+//! | `table_full` | -32002 | `limit`: `table.vms`, `table.keys` or `prefix_lengths` |
+//! | `revision_mismatch` | -32003 | `revision`: the current one |
+//! | `not_in_force` | -32004 | `revision`, `waiting_for` (numbers of workers), `applied` |
+//! | `too_large` | -32005 | a line's ends the connection, a batch's does not |
+//! | `too_many_connections` | -32006 | ends the connection |
+//! | `unknown_class`, `shutting_down` | -32007, -32008 | |
+//!
+//! A change is answered once it is in force on every worker. If that takes too long the answer is the error
+//! `not_in_force` with `{"revision","waiting_for","applied"}`: `applied` true means that the change was made, stays, and
+//! comes into force as soon as those workers go on; false, that an earlier change is still on its way and this one was
+//! not made. `if_revision` makes a change only if nothing was changed since that revision; it is checked first, for
+//! changes that would change nothing too.
+
+mod answer;
+mod error;
+mod request;
+
+pub use self::answer::{Answer, Applied, Response, VersionAnswer, VmAnswer, VmEntry, VmsAnswer};
+pub(in crate::control) use self::error::{ECHO_CHARS_MAX, explained};
+pub use self::error::{Kind, RpcError, plain};
+pub use self::request::{Batch, Id, Line, Request, parse_line};
+pub use super::params::METHODS;
+use crate::vm::record::{VmId, VmPatch, VmSet};
+use crate::vm::registry::Revision;
+
+/// Version of this contract: grows when something is removed or changes its meaning.
+pub const PROTOCOL: u32 = 1;
+/// Longest line, its LF not counted.
+pub const LINE_BYTES_MAX: usize = 1 << 20;
+/// Most requests in one batch.
+pub const BATCH_MAX: usize = 10_000;
+/// Longest `id` as written, quotes included.
+pub const ID_BYTES_MAX: usize = 128;
+/// VMs in one answer of `vm.list` unless asked otherwise.
+pub const LIST_LIMIT_DEFAULT: usize = 1_000;
+/// Most VMs in one answer of `vm.list`.
+pub const LIST_LIMIT_MAX: usize = 10_000;
+
+/// What a client asks for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Call {
+    /// `vm.set`
+    VmSet {
+        /// The VM.
+        set: VmSet,
+        /// Only if this is the current revision.
+        if_revision: Option<Revision>,
+    },
+    /// `vm.patch`
+    VmPatch {
+        /// Which VM.
+        id: VmId,
+        /// What to change.
+        patch: VmPatch,
+        /// Only if this is the current revision.
+        if_revision: Option<Revision>,
+    },
+    /// `vm.delete`
+    VmDelete {
+        /// Which VM.
+        id: VmId,
+        /// Only if this is the current revision.
+        if_revision: Option<Revision>,
+    },
+    /// `vm.get`
+    VmGet {
+        /// Which VM.
+        id: VmId,
+    },
+    /// `vm.list`
+    VmList {
+        /// Only VMs whose ids come after it.
+        after: Option<VmId>,
+        /// How many at most, 1 to [`LIST_LIMIT_MAX`].
+        limit: usize,
+    },
+    /// `stats.get`
+    StatsGet {
+        /// Each VM's counters too.
+        vms: bool,
+    },
+    /// `version`
+    Version,
+}
