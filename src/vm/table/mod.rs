@@ -237,6 +237,7 @@ impl Table {
     /// The probe for the prefix of `length` that `address` is in.
     #[inline]
     fn ipv4(&self, scope: Scope, address: Ipv4Addr, length: u8) -> Probe<u64> {
+        // No length is above 32; the mask of the shift is there so that none could panic.
         let mask = u64::MAX << (32u8.wrapping_sub(length) & 63);
         let key = (u64::from(address.to_bits()) & mask) << 32 | u64::from(scope.0) << 16 | u64::from(length);
         Probe { key, hash: self.hash.ipv4(key), kind: IPV4 }

@@ -138,14 +138,6 @@ impl<'a> Snapshot<'a> {
             }
         }
     }
-
-    /// Asks the CPU for what [`state`](Snapshot::state) will read.
-    #[inline]
-    pub fn prefetch_state(self, vm: VmIndex) {
-        if let Some(word) = self.table.states.get(vm.0 as usize) {
-            crate::cpu::prefetch(word);
-        }
-    }
 }
 
 /// Beyond these a prefetch costs more hashing than it saves waiting: most addresses are listed in full length.

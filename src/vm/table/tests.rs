@@ -76,7 +76,6 @@ fn prefetching_is_allowed_for_any_key() {
     snapshot.prefetch_mac(S1, MacAddr::BROADCAST);
     snapshot.prefetch_ip(S1, ip("255.255.255.255"));
     snapshot.prefetch_ip(S1, ip("::"));
-    snapshot.prefetch_state(VmIndex(u32::MAX));
 }
 
 #[test]
