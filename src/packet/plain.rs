@@ -88,25 +88,32 @@ impl<'f> Packet<'f> {
     /// [`plain_ipv4`].
     #[inline(always)]
     #[must_use]
-    pub fn plain(head: &'f [u8]) -> Option<Self> {
-        let (frame, _) = Ipv4Frame::ref_from_prefix(head).ok()?;
-        if frame.doubt(head.len()) != 0 {
-            return None;
-        }
+    pub fn of_plain_ipv4(head: &'f [u8]) -> Option<Self> {
+        let outcome = Outcome::Tcp(plain_ipv4(head).ports()?);
         let (ethernet, packet) = head.split_first_chunk::<14>()?;
         let network = Network::Ipv4 { header: packet.first_chunk::<20>()?, options: &[] };
-        Some(Self { ethernet, vlan: VlanId(0), network, outcome: Outcome::Tcp(ports(frame.ports)) })
+        Some(Self { ethernet, vlan: VlanId(0), network, outcome })
+    }
+
+    /// As [`of_plain_ipv4`](Self::of_plain_ipv4), of IPv6.
+    #[inline]
+    #[must_use]
+    pub fn of_plain_ipv6(head: &'f [u8]) -> Option<Self> {
+        let outcome = Outcome::Tcp(plain_ipv6(head).ports()?);
+        let (ethernet, packet) = head.split_first_chunk::<14>()?;
+        let network = Network::Ipv6 { header: packet.first_chunk::<40>()?, segments_left: false };
+        Some(Self { ethernet, vlan: VlanId(0), network, outcome })
     }
 }
 
 impl Ipv4Frame {
-    /// 0 if a frame of `bytes` bytes that begins so is of the shape, and its lengths agree.
+    /// 0 if a frame of `bytes` bytes, at least those of `self`, is of the shape and its lengths agree.
     #[inline(always)]
     fn doubt(&self, bytes: usize) -> u64 {
         let [_, _, _, _, l0, l1, _, _] = self.front;
         let total_bytes = usize::from(u16::from_be_bytes([l0, l1]));
         // At least 20 bytes of IP and 4 of TCP, and no more than there are: one comparison for both ends.
-        let beyond = total_bytes.wrapping_sub(20 + 4) > bytes.wrapping_sub(14 + 20 + 4);
+        let beyond = total_bytes.wrapping_sub(20 + 4) > bytes - (14 + 20 + 4);
         ((u64::from_ne_bytes(self.front) ^ IPV4_FRONT) & IPV4_FRONT_MASK)
             | ((u64::from_ne_bytes(self.back) ^ IPV4_BACK) & IPV4_BACK_MASK)
             | u64::from(beyond)
@@ -119,7 +126,7 @@ impl Ipv6Frame {
     fn doubt(&self, bytes: usize) -> u64 {
         let [_, _, _, _, _, _, l0, l1] = self.front;
         let payload_bytes = usize::from(u16::from_be_bytes([l0, l1]));
-        let beyond = payload_bytes.wrapping_sub(4) > bytes.wrapping_sub(14 + 40 + 4);
+        let beyond = payload_bytes.wrapping_sub(4) > bytes - (14 + 40 + 4);
         ((u64::from_ne_bytes(self.front) ^ IPV6_FRONT) & IPV6_FRONT_MASK)
             | u64::from(self.next_header ^ 6)
             | u64::from(beyond)
@@ -180,7 +187,7 @@ mod tests {
             for ports in [plain_ipv4(&frame), plain_ipv6(&frame)].into_iter().filter_map(Plain::ports) {
                 prop_assert_eq!(parsed.map(|packet| packet.outcome), Ok(Outcome::Tcp(ports)));
             }
-            if let Some(plain) = Packet::plain(&frame) {
+            for plain in [Packet::of_plain_ipv4(&frame), Packet::of_plain_ipv6(&frame)].into_iter().flatten() {
                 prop_assert_eq!(format!("{:?}", Ok::<_, Runt>(plain)), format!("{parsed:?}"));
             }
         }
@@ -192,12 +199,12 @@ mod tests {
         v4[12..18].copy_from_slice(&[8, 0, 0x45, 0, 0, 40]);
         v4[23] = 6;
         v4[34..38].copy_from_slice(&[0xc0, 0, 0x01, 0xbb]);
-        assert!(Packet::plain(&v4).is_some() && plain_ipv6(&v4).ports().is_none());
+        assert!(Packet::of_plain_ipv4(&v4).is_some() && plain_ipv6(&v4).ports().is_none());
         assert_eq!(plain_ipv4(&v4).ports(), Some(Ports { source: 0xc000, destination: 443 }));
         let mut v6 = [0u8; 74];
         v6[12..21].copy_from_slice(&[0x86, 0xdd, 0x60, 0, 0, 0, 0, 20, 6]);
         v6[54..58].copy_from_slice(&[0xc0, 0, 0x01, 0xbb]);
-        assert!(Packet::plain(&v6).is_none() && plain_ipv4(&v6).ports().is_none());
+        assert!(Packet::of_plain_ipv6(&v6).is_some() && plain_ipv4(&v6).ports().is_none());
         assert_eq!(plain_ipv6(&v6).ports(), Some(Ports { source: 0xc000, destination: 443 }));
     }
 }

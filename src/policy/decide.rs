@@ -97,7 +97,7 @@ pub fn decide(
 }
 
 /// [`decide`], and what is done about it. `then` is compiled into the short and into the long way, so that on the short
-/// one neither evidence nor decision passes through memory: a third of what judging costs.
+/// one neither evidence nor decision passes through memory.
 #[inline(always)]
 pub fn decide_then<R>(
     policy: &Policy,
@@ -107,7 +107,7 @@ pub fn decide_then<R>(
     length: usize,
     then: impl FnOnce(Decision) -> R,
 ) -> R {
-    match Packet::plain(head) {
+    match Packet::of_plain_ipv4(head) {
         Some(packet) => then(decide_packet(policy, snapshot, entry, &packet)),
         None => then(decide_parsed(policy, snapshot, entry, head, length)),
     }
@@ -224,10 +224,10 @@ fn denial_where(
 }
 
 /// Asks the CPU for the table lines that deciding about a frame will read. Each key is hashed twice in the end, which
-/// pays when many waits overlap. Only the common shape is worth it.
+/// pays when many waits overlap. Of the common shape only: other frames would have to be parsed for it.
 #[inline(always)]
 pub fn fetch_ahead(policy: &Policy, snapshot: Snapshot<'_>, (link, direction): (LinkIndex, Direction), head: &[u8]) {
-    if let Some(packet) = Packet::plain(head) {
+    if let Some(packet) = Packet::of_plain_ipv4(head).or_else(|| Packet::of_plain_ipv6(head)) {
         let scope = policy.scope(link, packet.vlan);
         snapshot.prefetch_mac(scope, vm_side(direction, packet.source_mac(), packet.destination_mac()).0);
         if let Some((source, destination)) = packet.network.addresses() {
@@ -237,7 +237,7 @@ pub fn fetch_ahead(policy: &Policy, snapshot: Snapshot<'_>, (link, direction): (
 }
 
 /// A bit for each frame of a burst (at most 64) that [`decide`] must see. The many others it would forward without a
-/// word: of the common shape, and of ports that no class closes. Sieving them out costs some thirty instructions a frame
+/// word: of the common shape, and of ports that no class closes. Sieving them out costs a few dozen instructions a frame
 /// and no branch on what a sender chooses. `head` gives a frame, or its first bytes.
 #[inline(always)]
 pub fn sieve<'f>(policy: &Policy, direction: Direction, frames: usize, head: impl Fn(usize) -> &'f [u8]) -> u64 {

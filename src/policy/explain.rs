@@ -46,7 +46,9 @@ pub fn explain(
             vec![format!("Dropped as {}: {}", reason.name(), reason.meaning())]
         }
         Decision::Judged(judgement) => {
-            Case::find(direction, frame).map_or_else(Vec::new, |case| judged(policy, &case, &judgement, &facts))
+            let mistaken =
+                || vec!["This is not the frame that was decided about: no port is in it, nor hidden.".into()];
+            Case::find(direction, frame).map_or_else(mistaken, |case| judged(policy, &case, &judgement, &facts))
         }
     }
 }

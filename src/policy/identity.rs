@@ -139,8 +139,10 @@ pub(super) fn identify(
     address: Option<IpAddr>,
     evidence: Evidence,
 ) -> Identity {
+    if let Some(identity) = evidence.agreed(snapshot) {
+        return identity;
+    }
     match (evidence.station, evidence.owner) {
-        (Station::Vm(a), Some(b)) if a == b => of(a, snapshot.state(a)),
         (Station::Vm(a), Some(b)) => {
             contradiction(Finding::SpoofIp, a, snapshot.state(a), Some(snapshot.state(b).class))
         }
