@@ -7,6 +7,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include <rte_mbuf_pool_ops.h>
 #include <rte_prefetch.h>
 
 /* ---- EAL ---- */
@@ -90,13 +91,45 @@ uint32_t shim_lcore_id(void)
 
 /* ---- Memory ---- */
 
-uint64_t shim_pool_bytes(uint32_t mbufs, uint16_t data_room)
+struct rte_mempool *shim_pool_create(const char *name, uint32_t mbufs, uint32_t cache, uint16_t data_room,
+				     enum shim_layout layout)
+{
+	struct rte_pktmbuf_pool_private shape;
+	struct rte_mempool *pool;
+	int ret;
+
+	/* On huge pages there is nothing to gain: buffers lie close together as it is. */
+	if (layout == SHIM_LAYOUT_DMA || rte_eal_has_hugepages())
+		return rte_pktmbuf_pool_create(name, mbufs, cache, 0, data_room, SOCKET_ID_ANY);
+
+	/* The same step by step, since only an empty pool can be told that its buffers may straddle pages. */
+	memset(&shape, 0, sizeof(shape));
+	shape.mbuf_data_room_size = data_room;
+	pool = rte_mempool_create_empty(name, mbufs, (uint32_t)sizeof(struct rte_mbuf) + data_room, cache, sizeof(shape),
+					SOCKET_ID_ANY, RTE_MEMPOOL_F_NO_IOVA_CONTIG);
+	if (pool == NULL)
+		return NULL;
+	ret = rte_mempool_set_ops_byname(pool, rte_mbuf_best_mempool_ops(), NULL);
+	if (ret == 0) {
+		rte_pktmbuf_pool_init(pool, &shape);
+		ret = rte_mempool_populate_default(pool);
+	}
+	if (ret < 0) {
+		rte_mempool_free(pool);
+		rte_errno = -ret;
+		return NULL;
+	}
+	rte_mempool_obj_iter(pool, rte_pktmbuf_init, NULL);
+	return pool;
+}
+
+uint64_t shim_pool_bytes(uint32_t mbufs, uint16_t data_room, enum shim_layout layout)
 {
 	uint64_t element = rte_mempool_calc_obj_size((uint32_t)sizeof(struct rte_mbuf) + data_room, 0, NULL);
 	uint64_t page = (uint64_t)getpagesize();
 
 	/* Without hugepages no mbuf may cross a small page, so a usual one takes a page to itself. */
-	if (rte_eal_has_hugepages())
+	if (rte_eal_has_hugepages() || layout == SHIM_LAYOUT_PACKED)
 		return mbufs * element;
 	if (element > page)
 		return mbufs * RTE_ALIGN_CEIL(element, page);

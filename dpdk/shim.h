@@ -113,8 +113,18 @@ int shim_errno(void);
 /* The calling thread's lcore, or UINT32_MAX when it is not EAL's. */
 uint32_t shim_lcore_id(void);
 
+/* How the packet buffers of a pool lie in memory. */
+enum shim_layout {
+	SHIM_LAYOUT_DMA,    /* each within one page, so that a device can reach it */
+	SHIM_LAYOUT_PACKED, /* one behind the other, over page borders: for the CPU alone */
+};
+
+/* A new packet pool on any NUMA socket, or NULL and rte_errno. */
+struct rte_mempool *shim_pool_create(const char *name, uint32_t mbufs, uint32_t cache, uint16_t data_room,
+				     enum shim_layout layout);
+
 /* Bytes of memory a packet pool of this shape takes, bookkeeping and unusable rests of pages included. */
-uint64_t shim_pool_bytes(uint32_t mbufs, uint16_t data_room);
+uint64_t shim_pool_bytes(uint32_t mbufs, uint16_t data_room, enum shim_layout layout);
 
 /* A new mbuf chain holding a copy of `bytes`, or NULL when the pool has not enough mbufs. */
 struct rte_mbuf *shim_frame_copy(struct rte_mempool *pool, const uint8_t *bytes, uint32_t length);

@@ -41,6 +41,24 @@ impl Mempool {
     /// `cache` buffers are kept near each lcore: at most 512, and at most two thirds of the pool. The best sizes are
     /// a power of two less one.
     pub fn new(eal: &Eal, name: &str, mbufs: u32, cache: u32, data_room: u16) -> Result<Self, Error> {
+        Self::create(eal, name, (mbufs, cache, data_room), sys::SHIM_LAYOUT_DMA)
+    }
+
+    /// As [`new`](Mempool::new), for ports whose drivers copy every frame with the CPU (`net_pcap`, `net_null`,
+    /// `net_ring`, `net_af_packet`, `net_tap`): buffers lie one behind the other. No device could reach a buffer that
+    /// straddles two pages, so a pool for devices spends a page on each where there are no huge pages, which is nearly
+    /// twice the memory; and buffers a page apart share a few sets of the CPU's first-level cache. On huge pages both are
+    /// the same.
+    pub fn packed(eal: &Eal, name: &str, mbufs: u32, cache: u32, data_room: u16) -> Result<Self, Error> {
+        Self::create(eal, name, (mbufs, cache, data_room), sys::SHIM_LAYOUT_PACKED)
+    }
+
+    fn create(
+        eal: &Eal,
+        name: &str,
+        (mbufs, cache, data_room): (u32, u32, u16),
+        layout: sys::shim_layout,
+    ) -> Result<Self, Error> {
         let refuse = |why: String| Error::PoolShape { name: name.to_owned(), why };
         let raw_name = CString::new(name).map_err(|_| refuse("its name holds a NUL byte".into()))?;
         let headroom =
@@ -56,12 +74,12 @@ impl Mempool {
             return Err(refuse(format!("a cache of {cache} is more than the {cache_max} that {mbufs} mbufs allow")));
         }
         let _claims = eal.claims();
-        // SAFETY: EAL runs while `eal` exists; the name is NUL-terminated and copied by DPDK; -1 is "any NUMA socket".
-        let raw = unsafe { sys::rte_pktmbuf_pool_create(raw_name.as_ptr(), mbufs, cache, 0, room, -1) };
+        // SAFETY: EAL runs while `eal` exists; the name is NUL-terminated and copied by DPDK.
+        let raw = unsafe { sys::shim_pool_create(raw_name.as_ptr(), mbufs, cache, room, layout) };
         NonNull::new(raw).map(|raw| Self { raw, mbufs, _eal: eal.clone() }).ok_or_else(|| {
             let cause = Errno::last();
             // SAFETY: plain arithmetic on the two numbers and EAL's page size; EAL runs while `eal` exists.
-            let bytes = unsafe { sys::shim_pool_bytes(mbufs, room) };
+            let bytes = unsafe { sys::shim_pool_bytes(mbufs, room, layout) };
             Error::Pool { name: name.to_owned(), mbufs, bytes, cause }
         })
     }

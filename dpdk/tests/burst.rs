@@ -141,6 +141,34 @@ fn a_burst_takes_no_more_than_its_limit() {
 }
 
 #[test]
+fn packed_buffers_do_without_a_page_each_and_are_as_good() {
+    if !alone("packed_buffers_do_without_a_page_each_and_are_as_good") {
+        return;
+    }
+    let lab = Lab::new(&[]);
+    // 64 MiB of ordinary pages hold 16,000 buffers of a page each, or 27,000 packed ones.
+    assert!(matches!(Mempool::new(&lab.eal, "dma", 20_000, 0, 2048).unwrap_err(), Error::Pool { .. }));
+    let pool = Mempool::packed(&lab.eal, "packed", 20_000, 0, 2048).expect("fits");
+    let mut bursts: Vec<Burst> = (0..20_000 / 64).map(|_| Burst::new(&lab.eal)).collect();
+    for (number, burst) in (0..).zip(&mut bursts) {
+        while burst.len() < 32 {
+            assert!(burst.push_copy(&pool, &frame(number, 2048)) && burst.push_copy(&pool, &frame(!number, 60)));
+        }
+        assert!(burst.push_copy(&pool, &frame(number, 9000)), "a chain");
+    }
+    for (number, burst) in (0..).zip(&bursts) {
+        for index in 0..16 {
+            assert_eq!(bytes(burst, 2 * index), frame(number, 2048), "no buffer reaches into another");
+            assert_eq!(bytes(burst, 2 * index + 1), frame(!number, 60));
+        }
+        assert_eq!(bytes(burst, 32), frame(number, 9000));
+    }
+    drop(bursts);
+    assert_eq!(pool.available(), 20_000);
+    assert!(matches!(Mempool::packed(&lab.eal, "packed", 31, 0, 256).unwrap_err(), Error::Pool { .. }), "name taken");
+}
+
+#[test]
 fn a_pool_that_cannot_be_made_says_why() {
     if !alone("a_pool_that_cannot_be_made_says_why") {
         return;

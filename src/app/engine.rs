@@ -11,7 +11,7 @@ use crossbeam::utils::CachePadded;
 use dpdk::{Burst, Eal, Mempool, Port, PortConfig, PortId, PortInfo, Queues, RxQueue, Started, TxQueue, lcore};
 use tracing::{info, warn};
 
-use super::memory::{MBUF_CACHE, Plan};
+use super::memory::{Layout, MBUF_CACHE, Plan};
 use crate::config::{Config, Device};
 use crate::dataplane::{Lane, Worker};
 use crate::policy::{Direction, LinkIndex, Policy};
@@ -171,7 +171,11 @@ impl Engine {
         vms: usize,
     ) -> Result<Self, EngineError> {
         let workers = readers.len();
-        let pool = Mempool::new(eal, "frames", plan.mbufs, MBUF_CACHE, plan.room_bytes)?;
+        let make_pool = match plan.layout {
+            Layout::Dma => Mempool::new,
+            Layout::Packed => Mempool::packed,
+        };
+        let pool = make_pool(eal, "frames", plan.mbufs, MBUF_CACHE, plan.room_bytes)?;
         let mut links = Vec::new();
         let mut lanes: Vec<Vec<DpdkLane>> = (0..workers).map(|_| Vec::new()).collect();
         for (at, link) in config.links.iter().enumerate() {

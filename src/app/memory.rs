@@ -14,10 +14,19 @@ const ROOM_BYTES_MIN: u16 = 2048;
 const FRAMING_BYTES: u16 = 14 + 4 * 4 + 4;
 /// Descriptor, headroom, pool header and cache-line padding of one packet buffer.
 const MBUF_OVERHEAD_BYTES: u64 = 128 + 128 + 64 + 64;
-/// Without huge pages DPDK lets no packet buffer straddle two pages.
+/// Without huge pages no packet buffer that a device must reach may straddle two pages.
 const PAGE_BYTES: u64 = 4096;
 /// What EAL, drivers and rings take beside the packet buffers.
 const BASE_MIB: u32 = 32;
+
+/// How packet buffers lie in memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Layout {
+    /// Each within one page, so that devices can reach it.
+    Dma,
+    /// One behind the other, for drivers that copy with the CPU: less memory, and the CPU's caches are used evenly.
+    Packed,
+}
 
 /// What to ask of DPDK.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,6 +35,8 @@ pub struct Plan {
     pub mbufs: u32,
     /// Bytes of a frame that fit in one.
     pub room_bytes: u16,
+    /// How they lie in memory.
+    pub layout: Layout,
     /// Memory in MiB.
     pub memory_mib: u32,
 }
@@ -49,14 +60,17 @@ pub fn plan(config: &Config, workers: u32) -> Plan {
     // A ring of 2^n - 1 wastes least.
     let computed = rings.saturating_add(held).clamp(1023, 1 << 30).next_power_of_two() - 1;
     let mbufs = config.dpdk.mbufs.unwrap_or(computed);
-    let memory_mib = config.dpdk.memory_mib.unwrap_or_else(|| memory_mib(mbufs, room_bytes));
-    Plan { mbufs, room_bytes, memory_mib }
+    let copies = config.links.iter().all(|link| link.inside.copies() && link.outside.copies());
+    let layout = if copies { Layout::Packed } else { Layout::Dma };
+    let memory_mib = config.dpdk.memory_mib.unwrap_or_else(|| memory_mib(mbufs, room_bytes, layout));
+    Plan { mbufs, room_bytes, layout, memory_mib }
 }
 
 /// MiB for so many buffers.
 #[must_use]
-pub fn memory_mib(mbufs: u32, room_bytes: u16) -> u32 {
-    let mbuf = (u64::from(room_bytes) + MBUF_OVERHEAD_BYTES).next_multiple_of(PAGE_BYTES);
+pub fn memory_mib(mbufs: u32, room_bytes: u16, layout: Layout) -> u32 {
+    let mbuf = u64::from(room_bytes) + MBUF_OVERHEAD_BYTES;
+    let mbuf = if layout == Layout::Dma { mbuf.next_multiple_of(PAGE_BYTES) } else { mbuf };
     let bytes = u64::from(mbufs) * mbuf;
     u32::try_from((bytes + bytes / 16) >> 20).unwrap_or(u32::MAX).saturating_add(BASE_MIB)
 }
@@ -109,6 +123,15 @@ mod tests {
         let plan = plan(&config("mtu = 9000"), 1);
         assert!(plan.room_bytes >= 9034 && plan.room_bytes.is_multiple_of(64));
         assert!(u64::from(plan.memory_mib) << 20 > u64::from(plan.mbufs) * u64::from(plan.room_bytes));
+    }
+
+    #[test]
+    fn buffers_are_packed_unless_a_device_must_reach_them() {
+        let copying = plan(&config(""), 1);
+        let text = "[[link]]\nname = \"a\"\ninside = \"0000:03:00.0\"\noutside = \"net_null1\"\n";
+        let device = plan(&Config::parse(text, Path::new("test")).unwrap(), 1);
+        assert_eq!((copying.layout, device.layout), (Layout::Packed, Layout::Dma));
+        assert_eq!((copying.memory_mib, device.memory_mib), (52, 65));
     }
 
     #[test]

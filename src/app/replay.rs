@@ -12,7 +12,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use super::capture::{self, Summary};
 use super::cores::Cores;
 use super::engine::Engine;
-use super::memory::{self, Plan};
+use super::memory::{self, Layout, Plan};
 use super::{eal, vms};
 use crate::config::{Config, Device, Dpdk, Hugepages, Link};
 use crate::control::State;
@@ -317,7 +317,8 @@ fn plan(longest_bytes: usize) -> Plan {
     let mbufs = 2047;
     let room = longest_bytes.next_multiple_of(64).clamp(2048, FRAME_BYTES_MAX);
     let room_bytes = u16::try_from(room).unwrap_or(u16::MAX);
-    Plan { mbufs, room_bytes, memory_mib: memory::memory_mib(mbufs, room_bytes) }
+    let layout = Layout::Packed; // net_pcap and net_null copy
+    Plan { mbufs, room_bytes, layout, memory_mib: memory::memory_mib(mbufs, room_bytes, layout) }
 }
 
 /// One worker: a capture has one queue.

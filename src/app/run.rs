@@ -112,7 +112,7 @@ impl Run {
         }
         let socket = Socket::take(&config.control.socket).map_err(socket_failure)?;
         info!("workers on CPUs {:?}, everything else on CPU {}", cores.workers, cores.main);
-        let Plan { mbufs, room_bytes, memory_mib } = plan;
+        let Plan { mbufs, room_bytes, memory_mib, .. } = plan;
         info!("{mbufs} packet buffers of {room_bytes} bytes, {memory_mib} MiB");
 
         let session = eal::init(&eal_arguments)?;

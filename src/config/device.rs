@@ -33,6 +33,16 @@ pub enum Device {
 pub struct DeviceError(String);
 
 impl Device {
+    /// Whether its driver copies every frame with the CPU, so that no hardware reads or writes packet buffers.
+    #[must_use]
+    pub fn copies(&self) -> bool {
+        const DRIVERS: [&str; 5] = ["net_pcap", "net_null", "net_ring", "net_af_packet", "net_tap"];
+        match self {
+            Self::Pci { .. } => false,
+            Self::Virtual { name, .. } => DRIVERS.contains(&name.trim_end_matches(|c: char| c.is_ascii_digit())),
+        }
+    }
+
     /// The name of the port that EAL makes of it.
     #[must_use]
     pub fn name(&self) -> &str {
@@ -110,6 +120,19 @@ mod tests {
             (device.name(), device.to_string().as_str()),
             ("net_pcap0", "net_pcap0,rx_pcap=in.pcap,tx_pcap=out.pcap")
         );
+    }
+
+    #[test]
+    fn drivers_that_copy_are_known_by_name() {
+        for (text, copies) in [
+            ("net_pcap0,rx_pcap=in.pcap", true),
+            ("net_af_packet12,iface=eth0", true),
+            ("net_af_xdp0,iface=eth0", false),
+            ("net_virtio_user0,path=/dev/vhost-net", false),
+            ("0000:03:00.0", false),
+        ] {
+            assert_eq!(Device::try_from(text.to_owned()).unwrap().copies(), copies, "{text}");
+        }
     }
 
     #[test]
