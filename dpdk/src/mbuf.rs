@@ -160,6 +160,13 @@ impl Burst {
         }
     }
 
+    /// The [`head`](Burst::head) of every frame, in order.
+    #[inline]
+    pub fn heads(&self) -> impl DoubleEndedIterator<Item = &[u8]> {
+        // SAFETY: slots[..len] are valid mbufs (invariant of `Burst`), ours for as long as `self` is borrowed.
+        self.slots.get(..self.len).unwrap_or_default().iter().map(|&raw| unsafe { Mbuf::new(raw) }.bytes())
+    }
+
     /// The whole length of frame `index` over all its buffers; 0 when there is no such frame.
     #[inline]
     pub fn length(&self, index: usize) -> usize {

@@ -2,31 +2,33 @@
 //! no system call.
 
 use crate::packet::HEAD_BYTES_MAX;
-use crate::policy::{self, Decision, Direction, Judgement, LinkIndex, Observed, Policy, Tally, Verdict};
+use crate::policy::{
+    self, ByClass, Decision, Direction, DropReason, Judgement, LinkIndex, Observed, Policy, Question, Sieved, Tally,
+    Verdict,
+};
 use crate::port::{BURST_FRAMES_MAX, Frames};
 use crate::telemetry::counters::{Block, BurstCounts};
 use crate::vm::table::Snapshot;
-
-/// Undecided frames in a burst from which their table lines are fetched ahead.
-const FETCH_AHEAD_FRAMES_MIN: u32 = 16;
 
 /// What a worker keeps from burst to burst so that none allocates.
 #[derive(Debug)]
 pub struct Pipeline {
     /// Where the head of a frame is put together when it lies in several segments.
     head: Box<[u8; HEAD_BYTES_MAX]>,
+    /// What is asked about the frames of a burst, before any is answered.
+    questions: Box<[Question; BURST_FRAMES_MAX]>,
 }
 
 impl Default for Pipeline {
     fn default() -> Self {
-        Self { head: Box::new([0; HEAD_BYTES_MAX]) }
+        Self { head: Box::new([0; HEAD_BYTES_MAX]), questions: Box::new([Question::default(); BURST_FRAMES_MAX]) }
     }
 }
 
 /// Judges a burst by one snapshot: frees what is dropped, keeps the rest in order, counts both.
 ///
-/// First the many frames whose ports no class closes are sieved out. The others are decided one by one, behind a fetch
-/// of all their table lines when there are many.
+/// First the many frames whose ports no class closes are sieved out. Then those are answered that need only their VM's class,
+/// all together. The others are decided one by one.
 #[inline]
 pub fn filter_burst<F: Frames>(
     pipeline: &mut Pipeline,
@@ -37,16 +39,15 @@ pub fn filter_burst<F: Frames>(
     counts: &mut BurstCounts,
     block: &Block,
 ) {
-    let frames = burst.count().min(BURST_FRAMES_MAX);
-    let undecided = policy::sieve(policy, direction, frames, |index| burst.head(index));
-    if undecided.count_ones() >= FETCH_AHEAD_FRAMES_MIN {
-        for index in bits(undecided) {
-            policy::fetch_ahead(policy, snapshot, (link, direction), burst.head(index));
-        }
-    }
-
+    let Sieved { closed, mut others } = policy::sieve(policy, direction, burst.heads(), |index| burst.head(index));
     let mut rulings = Rulings { direction, counts, block, dropped: 0 };
-    for index in bits(undecided) {
+    if closed != 0 {
+        others |= match ByClass::open(policy, snapshot, (link, direction)) {
+            Some(by_class) => rulings.answer(&by_class, burst, closed, &mut pipeline.questions),
+            None => closed,
+        };
+    }
+    for index in bits(others) {
         let (head, length) = (burst.head(index), burst.length(index));
         let head = match head.len() >= length.min(HEAD_BYTES_MAX) {
             true => head,
@@ -55,10 +56,10 @@ pub fn filter_burst<F: Frames>(
                 pipeline.head.get(..gathered).unwrap_or(&[])
             }
         };
-        policy::decide_then(policy, snapshot, (link, direction), head, length, |decision| match decision {
+        match policy::decide(policy, snapshot, link, direction, head, length) {
             Decision::Settled(verdict, observed) => rulings.settle(index, verdict, observed),
             Decision::Judged(judgement) => rulings.judge(index, judgement),
-        });
+        }
     }
 
     let dropped = rulings.dropped;
@@ -88,7 +89,37 @@ struct Rulings<'a> {
 }
 
 impl Rulings<'_> {
+    /// Rules on the frames of `closed` that their VM's class decides; the rest of them is left.
     #[inline(always)]
+    fn answer<F: Frames>(
+        &mut self,
+        by_class: &ByClass<'_>,
+        burst: &F,
+        closed: u64,
+        questions: &mut [Question; BURST_FRAMES_MAX],
+    ) -> u64 {
+        for (index, question) in bits(closed).zip(&mut *questions) {
+            *question = by_class.ask(burst.head(index));
+        }
+        let (mut port_closed, mut reply_closed, mut unanswered) = (0_u64, 0_u64, 0);
+        for (index, question) in bits(closed).zip(&*questions) {
+            let Some(answer) = by_class.answer(question) else {
+                unanswered |= 1 << index;
+                continue;
+            };
+            port_closed |= u64::from(answer.port_closed) << index;
+            reply_closed |= u64::from(answer.reply_closed) << index;
+            let tally = if answer.port_closed | answer.reply_closed { Tally::Denied } else { Tally::Allowed };
+            self.block.add_judged(Some(answer.vm), self.direction, tally);
+        }
+        self.counts.dropped(DropReason::PortClosed, port_closed.count_ones().into());
+        if reply_closed != 0 {
+            self.counts.dropped(DropReason::ReplyClosed, reply_closed.count_ones().into());
+        }
+        self.dropped |= port_closed | reply_closed;
+        unanswered
+    }
+
     fn settle(&mut self, index: usize, verdict: Verdict, observed: Option<Observed>) {
         if let Verdict::Drop(reason) = verdict {
             self.dropped |= 1 << index;
@@ -99,7 +130,6 @@ impl Rulings<'_> {
         }
     }
 
-    #[inline(always)]
     fn judge(&mut self, index: usize, judgement: Judgement) {
         self.block.add_judged(judgement.identity.vm, self.direction, judgement.tally);
         let noted = match judgement.tally {

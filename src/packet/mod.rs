@@ -21,7 +21,7 @@ use std::net::IpAddr;
 
 pub use ethernet::VlanId;
 pub use mac::{MacAddr, MacAddrError};
-pub use plain::{Plain, plain_ipv4, plain_ipv6};
+pub use plain::{PlainIpv4, PlainIpv6};
 pub use transport::{Other, Ports, Tunnel};
 
 /// What the parser may look at: Ethernet 14, three times LLC/SNAP 8, two tags 8, the longest fixed IP header 60, a

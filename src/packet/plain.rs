@@ -1,136 +1,119 @@
 //! The shape that nearly every frame has, read at fixed offsets: Ethernet II without a tag, IPv4 without options or IPv6
 //! without extension headers, a whole TCP segment.
 //!
-//! An answer from here is the answer of [`Packet::parse`](super::Packet::parse) (a property test compares them), without a
-//! branch for each field. Any doubt is no answer: then the frame takes the long way.
+//! What is read here is what [`Packet::parse`](super::Packet::parse) says of the frame (a property test compares them),
+//! without a branch for each field, *unless there is doubt*. Then it means nothing, and the frame takes the long way.
 
-use zerocopy::{FromBytes, Immutable, KnownLayout, Unaligned};
+use std::net::Ipv4Addr;
 
-use super::{Network, Outcome, Packet, Ports, VlanId};
+use super::{MacAddr, Ports};
 
-/// What the fixed offsets hold, and whether to believe it.
+/// The first bytes of a frame, taken for IPv4 of the shape.
 #[derive(Clone, Copy, Debug)]
-pub struct Plain {
-    /// Where a frame of the shape has its ports.
-    pub ports: Ports,
-    /// 0 if the frame is of the shape and all its lengths agree. A number and not a flag, so that a caller can add
-    /// doubts of its own and branch once.
-    pub doubt: u64,
-}
+pub struct PlainIpv4<'f>(&'f [u8; 14 + 20 + 4]);
 
-impl Plain {
-    /// Of a frame that is too short.
-    const NONE: Self = Self { ports: Ports { source: 0, destination: 0 }, doubt: 1 };
-
-    /// The ports, if there is no doubt.
-    #[inline]
+impl<'f> PlainIpv4<'f> {
+    /// Of a frame that is long enough. `head` is the frame, or its first bytes.
+    #[inline(always)]
     #[must_use]
-    pub fn ports(self) -> Option<Ports> {
-        (self.doubt == 0).then_some(self.ports)
+    pub fn read(head: &'f [u8]) -> Option<Self> {
+        head.first_chunk().map(Self)
+    }
+
+    /// Whether a frame with `bytes` bytes at hand, at least those of `self`, is of another shape, or is not all there, or
+    /// its lengths disagree. Fields are compared several at a time, as they lie in the frame, and all in one comparison.
+    #[inline(always)]
+    #[must_use]
+    pub fn is_doubtful(self, bytes: usize) -> bool {
+        /// EtherType 0x0800; version 4, five words of header; at least 20 bytes of IP and 4 of TCP.
+        const FRONT: u64 = u64::from_be_bytes([0, 0, 0x08, 0x00, 0x45, 0, 0, 20 + 4]);
+        const FRONT_MASK: u64 = u64::from_be_bytes([0, 0, 0xff, 0xff, 0xff, 0, 0xff, 0xff]);
+        /// No more fragments, offset 0 (reserved and don't-fragment bits say nothing); TCP.
+        const BACK: u64 = u64::from_le_bytes([0, 0, 0, 0, 0, 0, 0, 6]);
+        const BACK_MASK: u64 = u64::from_le_bytes([0, 0, 0, 0, 0x3f, 0xff, 0, 0xff]);
+        // Two bytes of a MAC, EtherType, version and header length, DSCP, total length.
+        let front = u64::from_be_bytes(bytes_at(self.0, 10)) & FRONT_MASK;
+        // Total length, id, fragment, TTL, protocol.
+        let back = (u64::from_le_bytes(bytes_at(self.0, 16)) ^ BACK) & BACK_MASK;
+        // By how much the packet is longer than its 24 bytes; longer than any frame if something else is not as it should.
+        front.wrapping_sub(FRONT) | back > (bytes - (14 + 20 + 4)) as u64
+    }
+
+    /// Source station.
+    #[inline(always)]
+    #[must_use]
+    pub fn source_mac(self) -> MacAddr {
+        MacAddr(bytes_at(self.0, 6))
+    }
+
+    /// Destination station.
+    #[inline(always)]
+    #[must_use]
+    pub fn destination_mac(self) -> MacAddr {
+        MacAddr(bytes_at(self.0, 0))
+    }
+
+    /// Source address.
+    #[inline(always)]
+    #[must_use]
+    pub fn source(self) -> Ipv4Addr {
+        bytes_at::<4, _>(self.0, 26).into()
+    }
+
+    /// Destination address.
+    #[inline(always)]
+    #[must_use]
+    pub fn destination(self) -> Ipv4Addr {
+        bytes_at::<4, _>(self.0, 30).into()
+    }
+
+    /// Both ports.
+    #[inline(always)]
+    #[must_use]
+    pub fn ports(self) -> Ports {
+        ports(bytes_at(self.0, 34))
     }
 }
 
-#[derive(FromBytes, Immutable, KnownLayout, Unaligned)]
-#[repr(C)]
-struct Ipv4Frame {
-    macs: [u8; 12],
-    /// EtherType, version and header length, DSCP, total length, id.
-    front: [u8; 8],
-    /// Fragment, TTL, protocol, checksum, half of the source address.
-    back: [u8; 8],
-    addresses: [u8; 6],
-    ports: [u8; 4],
+/// The first bytes of a frame, taken for IPv6 of the shape.
+#[derive(Clone, Copy, Debug)]
+pub struct PlainIpv6<'f>(&'f [u8; 14 + 40 + 4]);
+
+impl<'f> PlainIpv6<'f> {
+    /// As [`PlainIpv4::read`].
+    #[inline(always)]
+    #[must_use]
+    pub fn read(head: &'f [u8]) -> Option<Self> {
+        head.first_chunk().map(Self)
+    }
+
+    /// As [`PlainIpv4::is_doubtful`].
+    #[inline(always)]
+    #[must_use]
+    pub fn is_doubtful(self, bytes: usize) -> bool {
+        /// EtherType 0x86dd, version 6.
+        const FRONT: u64 = u64::from_be_bytes([0, 0, 0, 0, 0x86, 0xdd, 0x60, 0]);
+        const FRONT_MASK: u64 = u64::from_be_bytes([0, 0, 0, 0, 0xff, 0xff, 0xf0, 0]);
+        /// At least 4 bytes of TCP; next header TCP.
+        const BACK: u64 = u64::from_be_bytes([0, 0, 0, 0, 0, 6, 0, 4]);
+        let front = (u64::from_be_bytes(bytes_at(self.0, 8)) ^ FRONT) & FRONT_MASK;
+        let ([next_header], [l0, l1]) = (bytes_at(self.0, 20), bytes_at(self.0, 18));
+        let back = u64::from_be_bytes([0, 0, 0, 0, 0, next_header, l0, l1]);
+        front << 16 | back.wrapping_sub(BACK) > (bytes - (14 + 40 + 4)) as u64
+    }
+
+    /// Both ports.
+    #[inline(always)]
+    #[must_use]
+    pub fn ports(self) -> Ports {
+        ports(bytes_at(self.0, 54))
+    }
 }
 
-#[derive(FromBytes, Immutable, KnownLayout, Unaligned)]
-#[repr(C)]
-struct Ipv6Frame {
-    macs: [u8; 12],
-    /// EtherType, version, traffic class, flow label, payload length.
-    front: [u8; 8],
-    next_header: u8,
-    /// Hop limit, addresses.
-    back: [u8; 33],
-    ports: [u8; 4],
-}
-
-/// EtherType 0x0800, version 4, five words of header.
-const IPV4_FRONT: u64 = u64::from_ne_bytes([0x08, 0x00, 0x45, 0, 0, 0, 0, 0]);
-const IPV4_FRONT_MASK: u64 = u64::from_ne_bytes([0xff, 0xff, 0xff, 0, 0, 0, 0, 0]);
-/// No more fragments, offset 0 (reserved and don't-fragment bits say nothing); TCP.
-const IPV4_BACK: u64 = u64::from_ne_bytes([0, 0, 0, 6, 0, 0, 0, 0]);
-const IPV4_BACK_MASK: u64 = u64::from_ne_bytes([0x3f, 0xff, 0, 0xff, 0, 0, 0, 0]);
-/// EtherType 0x86dd, version 6.
-const IPV6_FRONT: u64 = u64::from_ne_bytes([0x86, 0xdd, 0x60, 0, 0, 0, 0, 0]);
-const IPV6_FRONT_MASK: u64 = u64::from_ne_bytes([0xff, 0xff, 0xf0, 0, 0, 0, 0, 0]);
-
-/// Reads a frame as if it were IPv4 of the shape. `head` is the frame, or its first bytes: a packet that ends behind them
-/// is in doubt.
-///
-/// Fields are compared several at a time, as they lie in the frame, and without a branch between them.
+/// `N` bytes from `offset` on, which the compiler sees to be there.
 #[inline(always)]
-#[must_use]
-pub fn plain_ipv4(head: &[u8]) -> Plain {
-    let Ok((frame, _)) = Ipv4Frame::ref_from_prefix(head) else { return Plain::NONE };
-    Plain { ports: ports(frame.ports), doubt: frame.doubt(head.len()) }
-}
-
-/// Reads a frame as if it were IPv6 of the shape; see [`plain_ipv4`].
-#[inline(always)]
-#[must_use]
-pub fn plain_ipv6(head: &[u8]) -> Plain {
-    let Ok((frame, _)) = Ipv6Frame::ref_from_prefix(head) else { return Plain::NONE };
-    Plain { ports: ports(frame.ports), doubt: frame.doubt(head.len()) }
-}
-
-impl<'f> Packet<'f> {
-    /// What [`parse`](Self::parse) says of a frame, if it is IPv4 of the shape; else nothing. `head` is as for
-    /// [`plain_ipv4`].
-    #[inline(always)]
-    #[must_use]
-    pub fn of_plain_ipv4(head: &'f [u8]) -> Option<Self> {
-        let outcome = Outcome::Tcp(plain_ipv4(head).ports()?);
-        let (ethernet, packet) = head.split_first_chunk::<14>()?;
-        let network = Network::Ipv4 { header: packet.first_chunk::<20>()?, options: &[] };
-        Some(Self { ethernet, vlan: VlanId(0), network, outcome })
-    }
-
-    /// As [`of_plain_ipv4`](Self::of_plain_ipv4), of IPv6.
-    #[inline]
-    #[must_use]
-    pub fn of_plain_ipv6(head: &'f [u8]) -> Option<Self> {
-        let outcome = Outcome::Tcp(plain_ipv6(head).ports()?);
-        let (ethernet, packet) = head.split_first_chunk::<14>()?;
-        let network = Network::Ipv6 { header: packet.first_chunk::<40>()?, segments_left: false };
-        Some(Self { ethernet, vlan: VlanId(0), network, outcome })
-    }
-}
-
-impl Ipv4Frame {
-    /// 0 if a frame of `bytes` bytes, at least those of `self`, is of the shape and its lengths agree.
-    #[inline(always)]
-    fn doubt(&self, bytes: usize) -> u64 {
-        let [_, _, _, _, l0, l1, _, _] = self.front;
-        let total_bytes = usize::from(u16::from_be_bytes([l0, l1]));
-        // At least 20 bytes of IP and 4 of TCP, and no more than there are: one comparison for both ends.
-        let beyond = total_bytes.wrapping_sub(20 + 4) > bytes - (14 + 20 + 4);
-        ((u64::from_ne_bytes(self.front) ^ IPV4_FRONT) & IPV4_FRONT_MASK)
-            | ((u64::from_ne_bytes(self.back) ^ IPV4_BACK) & IPV4_BACK_MASK)
-            | u64::from(beyond)
-    }
-}
-
-impl Ipv6Frame {
-    /// As [`Ipv4Frame::doubt`].
-    #[inline(always)]
-    fn doubt(&self, bytes: usize) -> u64 {
-        let [_, _, _, _, _, _, l0, l1] = self.front;
-        let payload_bytes = usize::from(u16::from_be_bytes([l0, l1]));
-        let beyond = payload_bytes.wrapping_sub(4) > bytes - (14 + 40 + 4);
-        ((u64::from_ne_bytes(self.front) ^ IPV6_FRONT) & IPV6_FRONT_MASK)
-            | u64::from(self.next_header ^ 6)
-            | u64::from(beyond)
-    }
+fn bytes_at<const N: usize, const M: usize>(bytes: &[u8; M], offset: usize) -> [u8; N] {
+    bytes.get(offset..).and_then(|rest| rest.first_chunk()).copied().unwrap_or([0; N])
 }
 
 #[inline(always)]
@@ -142,7 +125,9 @@ fn ports([s0, s1, d0, d1]: [u8; 4]) -> Ports {
 mod tests {
     use proptest::prelude::*;
 
-    use super::super::Runt;
+    use std::net::IpAddr;
+
+    use super::super::{Outcome, Packet, VlanId};
     use super::*;
 
     /// Frames near the shape: right and nearly right values where it matters, anything elsewhere.
@@ -182,29 +167,61 @@ mod tests {
         #![proptest_config(ProptestConfig { cases: 20_000, failure_persistence: None, ..ProptestConfig::default() })]
 
         #[test]
-        fn the_short_way_and_the_long_way_agree((frame, length) in near()) {
+        fn without_doubt_it_is_what_the_parser_says((frame, length) in near()) {
             let parsed = Packet::parse(&frame, length);
-            for ports in [plain_ipv4(&frame), plain_ipv6(&frame)].into_iter().filter_map(Plain::ports) {
-                prop_assert_eq!(parsed.map(|packet| packet.outcome), Ok(Outcome::Tcp(ports)));
+            if let Some(plain) = sure_ipv4(&frame) {
+                let packet = parsed.unwrap();
+                prop_assert_eq!(packet.outcome, Outcome::Tcp(plain.ports()));
+                prop_assert_eq!((packet.source_mac(), packet.destination_mac()), (plain.source_mac(), plain.destination_mac()));
+                let addresses = (IpAddr::V4(plain.source()), IpAddr::V4(plain.destination()));
+                prop_assert_eq!(packet.network.addresses(), Some(addresses));
+                prop_assert_eq!((packet.vlan, packet.network.is_source_routed()), (VlanId(0), false));
             }
-            for plain in [Packet::of_plain_ipv4(&frame), Packet::of_plain_ipv6(&frame)].into_iter().flatten() {
-                prop_assert_eq!(format!("{:?}", Ok::<_, Runt>(plain)), format!("{parsed:?}"));
+            if let Some(plain) = sure_ipv6(&frame) {
+                prop_assert_eq!(parsed.map(|packet| packet.outcome), Ok(Outcome::Tcp(plain.ports())));
             }
         }
     }
 
+    fn sure_ipv4(frame: &[u8]) -> Option<PlainIpv4<'_>> {
+        PlainIpv4::read(frame).filter(|plain| !plain.is_doubtful(frame.len()))
+    }
+
+    fn sure_ipv6(frame: &[u8]) -> Option<PlainIpv6<'_>> {
+        PlainIpv6::read(frame).filter(|plain| !plain.is_doubtful(frame.len()))
+    }
+
     #[test]
-    fn the_common_frames_take_the_short_way() {
+    fn the_common_frames_are_of_the_shape() {
         let mut v4 = [0u8; 60];
         v4[12..18].copy_from_slice(&[8, 0, 0x45, 0, 0, 40]);
         v4[23] = 6;
         v4[34..38].copy_from_slice(&[0xc0, 0, 0x01, 0xbb]);
-        assert!(Packet::of_plain_ipv4(&v4).is_some() && plain_ipv6(&v4).ports().is_none());
-        assert_eq!(plain_ipv4(&v4).ports(), Some(Ports { source: 0xc000, destination: 443 }));
+        let ports = Ports { source: 0xc000, destination: 443 };
+        assert_eq!(sure_ipv4(&v4).map(PlainIpv4::ports), Some(ports));
+        assert!(sure_ipv6(&v4).is_none());
         let mut v6 = [0u8; 74];
         v6[12..21].copy_from_slice(&[0x86, 0xdd, 0x60, 0, 0, 0, 0, 20, 6]);
         v6[54..58].copy_from_slice(&[0xc0, 0, 0x01, 0xbb]);
-        assert!(Packet::of_plain_ipv6(&v6).is_some() && plain_ipv4(&v6).ports().is_none());
-        assert_eq!(plain_ipv6(&v6).ports(), Some(Ports { source: 0xc000, destination: 443 }));
+        assert_eq!(sure_ipv6(&v6).map(PlainIpv6::ports), Some(ports));
+        assert!(sure_ipv4(&v6).is_none());
+    }
+
+    #[test]
+    fn each_field_of_the_shape_raises_doubt() {
+        let mut v4 = [0u8; 54];
+        v4[12..18].copy_from_slice(&[8, 0, 0x45, 0, 0, 40]);
+        v4[23] = 6;
+        assert!(sure_ipv4(&v4).is_some());
+        for (at, bit) in (0..38 * 8).map(|bit| (bit / 8, 1 << (bit % 8))) {
+            let mut other = v4;
+            other[at] ^= bit;
+            // MACs, DSCP, id, reserved and don't-fragment bits, TTL, checksum, addresses and ports may be anything; total
+            // length may be shorter (32 is) but not longer than the frame or too short.
+            let free =
+                matches!(at, 0..12 | 15 | 18 | 19 | 22 | 24..) || (at == 20 && bit >= 0x40) || (at == 17 && bit == 8);
+            let shorter = at == 17 && (24..=40).contains(&other[17]);
+            assert_eq!(sure_ipv4(&other).is_some(), free || shorter, "byte {at}, bit {bit:#x}");
+        }
     }
 }

@@ -3,7 +3,7 @@
 use super::{Opaque, Outcome, Rest};
 
 /// The ports of a TCP segment or UDP datagram.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Ports {
     /// The sender's.
     pub source: u16,

@@ -171,7 +171,8 @@ pub struct Class {
 pub struct Classes {
     /// [`ClassId`] is the position here.
     list: Vec<Class>,
-    /// For each port whether any class closes it: a byte each, since every frame asks and few ports are asked for.
+    /// For each port whether any class closes it: a byte each, since every frame asks and few ports are asked for. In the
+    /// order of [`at`], so that a port is looked up as it lies in a frame.
     any: Box<[bool; 1 << 16]>,
 }
 
@@ -194,8 +195,10 @@ impl Classes {
             return Err(TooManyClasses(list.len()));
         }
         let mut any = Box::new([false; 1 << 16]);
-        for (port, closed) in (0..=u16::MAX).zip(any.iter_mut()) {
-            *closed = list.iter().any(|class| class.ports.contains(port));
+        for port in 0..=u16::MAX {
+            if let Some(closed) = any.get_mut(at(port)) {
+                *closed = list.iter().any(|class| class.ports.contains(port));
+            }
         }
         Ok(Self { list, any })
     }
@@ -225,8 +228,14 @@ impl Classes {
     #[inline]
     #[must_use]
     pub fn any_closes(&self, port: u16) -> bool {
-        self.any.get(usize::from(port)).copied().unwrap_or(true)
+        self.any.get(at(port)).copied().unwrap_or(true)
     }
+}
+
+/// Where a port stands in [`Classes::any`]. With the swap that makes a number of the two bytes in a frame it cancels out.
+#[inline(always)]
+fn at(port: u16) -> usize {
+    usize::from(port.to_be())
 }
 
 impl Default for Classes {

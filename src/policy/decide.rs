@@ -1,13 +1,13 @@
 //! The pure function that decides, in the order of the contract. First match wins.
 //!
-//! [`decide`] is all of it. A burst goes by [`sieve`] first, which takes out the many frames that need not even be
-//! parsed in full, and may have [`fetch_ahead`] ask for table lines before they are read.
+//! [`decide`] is all of it. The data plane lets a burst go by [`batch`](super::batch) first, which gives the same answers
+//! to the many simple frames sooner.
 
 use std::net::IpAddr;
 
-use super::identity::{self, Evidence, Finding, Identity, vm_side};
+use super::identity::{self, Finding, Identity, vm_side};
 use super::{Direction, DropReason, LinkIndex, Observed, Policy, Tally, Verdict};
-use crate::packet::{self, MacAddr, Opaque, Other, Outcome, Packet, Ports, Runt, Tunnel};
+use crate::packet::{MacAddr, Opaque, Other, Outcome, Packet, Ports, Tunnel};
 use crate::vm::table::Snapshot;
 
 /// A frame that must be judged: the evidence, without the frame.
@@ -39,7 +39,6 @@ impl Case {
         Some(Self::of(direction, &packet, subject))
     }
 
-    #[inline(never)]
     fn of(direction: Direction, packet: &Packet<'_>, subject: Result<Ports, Opaque>) -> Self {
         let (mac, _) = vm_side(direction, packet.source_mac(), packet.destination_mac());
         let ends = packet.network.addresses().map(|(source, destination)| vm_side(direction, source, destination));
@@ -93,60 +92,20 @@ pub fn decide(
     head: &[u8],
     length: usize,
 ) -> Decision {
-    decide_then(policy, snapshot, (link, direction), head, length, |decision| decision)
-}
-
-/// [`decide`], and what is done about it. `then` is compiled into the short and into the long way, so that on the short
-/// one neither evidence nor decision passes through memory.
-#[inline(always)]
-pub fn decide_then<R>(
-    policy: &Policy,
-    snapshot: Snapshot<'_>,
-    entry: (LinkIndex, Direction),
-    head: &[u8],
-    length: usize,
-    then: impl FnOnce(Decision) -> R,
-) -> R {
-    match Packet::of_plain_ipv4(head) {
-        Some(packet) => then(decide_packet(policy, snapshot, entry, &packet)),
-        None => then(decide_parsed(policy, snapshot, entry, head, length)),
-    }
-}
-
-#[inline(never)]
-fn decide_parsed(
-    policy: &Policy,
-    snapshot: Snapshot<'_>,
-    entry: (LinkIndex, Direction),
-    head: &[u8],
-    length: usize,
-) -> Decision {
-    match Packet::parse(head, length) {
-        Ok(packet) => decide_packet(policy, snapshot, entry, &packet),
-        Err(Runt) => Decision::Settled(Verdict::Drop(DropReason::Runt), None),
-    }
-}
-
-#[inline(always)]
-fn decide_packet(
-    policy: &Policy,
-    snapshot: Snapshot<'_>,
-    entry: (LinkIndex, Direction),
-    packet: &Packet<'_>,
-) -> Decision {
+    let Ok(packet) = Packet::parse(head, length) else {
+        return Decision::Settled(Verdict::Drop(DropReason::Runt), None);
+    };
     // Rules 2 to 4 need no VM; the others do.
     match packet.outcome {
-        Outcome::Tcp(ports) if !matters(policy, entry.1, ports) => Decision::Settled(Verdict::Forward, None),
-        Outcome::Tcp(ports) => judge(policy, snapshot, entry, packet, Ok(ports)),
-        Outcome::Opaque(reason) => judge(policy, snapshot, entry, packet, Err(reason)),
+        Outcome::Tcp(ports) if !matters(policy, direction, ports) => Decision::Settled(Verdict::Forward, None),
+        Outcome::Tcp(ports) => judge(policy, snapshot, (link, direction), &packet, Ok(ports)),
+        Outcome::Opaque(reason) => judge(policy, snapshot, (link, direction), &packet, Err(reason)),
         Outcome::Other(other) => Decision::Settled(Verdict::Forward, observe(policy, other)),
         Outcome::LaterFragment => Decision::Settled(Verdict::Forward, Some(Observed::LaterFragment)),
     }
 }
 
-/// A closed port or an opaque frame: the VM decides. What nearly every such frame is decided by is here, and goes from
-/// the frame to the verdict through registers; the rest is in [`judge_rest`].
-#[inline(always)]
+/// A closed port or an opaque frame: the VM decides.
 fn judge(
     policy: &Policy,
     snapshot: Snapshot<'_>,
@@ -157,114 +116,39 @@ fn judge(
     if !policy.judges(direction) {
         return Decision::Settled(Verdict::Forward, None);
     }
-    let scope = policy.scope(link, packet.vlan);
-    let (mac, _) = vm_side(direction, packet.source_mac(), packet.destination_mac());
-    let address = packet.network.addresses().map(|(source, destination)| vm_side(direction, source, destination).0);
-    let evidence = Evidence::of(policy, snapshot, scope, mac, address);
-    Decision::Judged(match evidence.agreed(snapshot) {
-        Some(identity) if policy.relays.is_empty() => {
-            conclude(policy, identity, denial(policy, &identity, direction, subject))
-        }
-        _ => judge_rest(policy, snapshot, &Case::of(direction, packet, subject), evidence),
-    })
-}
-
-#[inline(never)]
-fn judge_rest(policy: &Policy, snapshot: Snapshot<'_>, case: &Case, evidence: Evidence) -> Judgement {
-    let identity = identity::identify(policy, snapshot, case.address, evidence);
-    let denial = denial(policy, &identity, case.direction, case.subject);
-    if is_relayed(policy, &identity, case, denial) {
-        return Judgement { verdict: Verdict::Forward, identity, tally: Tally::Excepted };
-    }
-    let named = match identity.finding {
-        None => denial,
-        Some(finding) => denial.map(|_| name_drop(policy, &identity, case, finding)),
-    };
-    conclude(policy, identity, named)
-}
-
-/// The verdict, if this is what the rules say before monitor mode is asked.
-#[inline(always)]
-fn conclude(policy: &Policy, identity: Identity, denial: Option<DropReason>) -> Judgement {
+    let case = Case::of(direction, packet, subject);
+    let identity = identity::identify(policy, snapshot, policy.scope(link, packet.vlan), case.mac, case.address);
+    let denial = denial(policy, &identity, &case);
     let (verdict, tally) = match denial {
+        _ if is_relayed(policy, &identity, &case, denial) => (Verdict::Forward, Tally::Excepted),
         None => (Verdict::Forward, Tally::Allowed),
         Some(_) if identity.is_monitored(policy) => (Verdict::Forward, Tally::WouldDeny),
-        Some(reason) => (Verdict::Drop(reason), Tally::Denied),
+        Some(reason) => {
+            let reason = identity.finding.map_or(reason, |finding| name_drop(policy, &identity, &case, finding));
+            (Verdict::Drop(reason), Tally::Denied)
+        }
     };
-    Judgement { verdict, identity, tally }
+    Decision::Judged(Judgement { verdict, identity, tally })
 }
 
 /// Rules 7 and 8.
-#[inline(always)]
-fn denial(
-    policy: &Policy,
-    identity: &Identity,
-    direction: Direction,
-    subject: Result<Ports, Opaque>,
-) -> Option<DropReason> {
-    denial_where(direction, subject, |port| match port {
+fn denial(policy: &Policy, identity: &Identity, case: &Case) -> Option<DropReason> {
+    denial_where(case, |port| match port {
         Some(port) => identity.closes(policy, port),
         None => identity.closes_any(policy),
     })
 }
 
 /// Rules 7 and 8, where `closes` says what is closed: a port, or any at all.
-#[inline(always)]
-fn denial_where(
-    direction: Direction,
-    subject: Result<Ports, Opaque>,
-    closes: impl Fn(Option<u16>) -> bool,
-) -> Option<DropReason> {
-    match subject {
+fn denial_where(case: &Case, closes: impl Fn(Option<u16>) -> bool) -> Option<DropReason> {
+    match case.subject {
         Err(opaque) => closes(None).then(|| opaque_reason(opaque)),
         Ok(ports) if closes(Some(ports.destination)) => Some(DropReason::PortClosed),
-        Ok(ports) if direction == Direction::Ingress && closes(Some(ports.source)) => Some(DropReason::ReplyClosed),
+        Ok(ports) if case.direction == Direction::Ingress && closes(Some(ports.source)) => {
+            Some(DropReason::ReplyClosed)
+        }
         Ok(_) => None,
     }
-}
-
-/// Asks the CPU for the table lines that deciding about a frame will read. Each key is hashed twice in the end, which
-/// pays when many waits overlap. Of the common shape only: other frames would have to be parsed for it.
-#[inline(always)]
-pub fn fetch_ahead(policy: &Policy, snapshot: Snapshot<'_>, (link, direction): (LinkIndex, Direction), head: &[u8]) {
-    if let Some(packet) = Packet::of_plain_ipv4(head).or_else(|| Packet::of_plain_ipv6(head)) {
-        let scope = policy.scope(link, packet.vlan);
-        snapshot.prefetch_mac(scope, vm_side(direction, packet.source_mac(), packet.destination_mac()).0);
-        if let Some((source, destination)) = packet.network.addresses() {
-            snapshot.prefetch_ip(scope, vm_side(direction, source, destination).0);
-        }
-    }
-}
-
-/// A bit for each frame of a burst (at most 64) that [`decide`] must see. The many others it would forward without a
-/// word: of the common shape, and of ports that no class closes. Sieving them out costs a few dozen instructions a frame
-/// and no branch on what a sender chooses. `head` gives a frame, or its first bytes.
-#[inline(always)]
-pub fn sieve<'f>(policy: &Policy, direction: Direction, frames: usize, head: impl Fn(usize) -> &'f [u8]) -> u64 {
-    let closed = |port| policy.classes.any_closes(port);
-    // Two loops, so that neither asks for the direction.
-    match direction {
-        Direction::Egress => sift(frames, head, |ports| closed(ports.destination)),
-        Direction::Ingress => sift(frames, head, |ports| closed(ports.destination) | closed(ports.source)),
-    }
-}
-
-#[inline(always)]
-fn sift<'f>(frames: usize, head: impl Fn(usize) -> &'f [u8], matters: impl Fn(Ports) -> bool) -> u64 {
-    // The last frame first, so that each bit is shifted in from below.
-    let undecided = (0..frames).rev().fold(0, |undecided, index| {
-        let plain = packet::plain_ipv4(head(index));
-        undecided << 1 | u64::from(plain.doubt | u64::from(matters(plain.ports)) != 0)
-    });
-    // IPv6 is looked at apart: to have it in the same loop would make every frame pay for it.
-    let (mut left, mut settled) = (undecided, 0);
-    while left != 0 {
-        let index = left.trailing_zeros();
-        left &= left - 1;
-        let plain = packet::plain_ipv6(head(index as usize));
-        settled |= u64::from(plain.doubt | u64::from(matters(plain.ports)) == 0) << index;
-    }
-    undecided & !settled
 }
 
 /// Whether any class closes a port that counts in this direction.
@@ -292,8 +176,7 @@ fn name_drop(policy: &Policy, identity: &Identity, case: &Case, finding: Finding
         return finding.drop_reason();
     }
     let own = &policy.classes.get(identity.class).ports;
-    let own_denial =
-        denial_where(case.direction, case.subject, |port| port.map_or(!own.is_empty(), |port| own.contains(port)));
+    let own_denial = denial_where(case, |port| port.map_or(!own.is_empty(), |port| own.contains(port)));
     own_denial.unwrap_or(finding.drop_reason())
 }
 

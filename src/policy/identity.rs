@@ -88,14 +88,6 @@ impl Identity {
     }
 }
 
-/// What the two pieces of evidence say, before it is known what that means.
-#[derive(Clone, Copy)]
-pub(super) struct Evidence {
-    station: Station,
-    /// The VM that lists the IP address.
-    owner: Option<VmIndex>,
-}
-
 /// What the MAC says.
 #[derive(Clone, Copy)]
 enum Station {
@@ -104,45 +96,22 @@ enum Station {
     Nobody,
 }
 
-impl Evidence {
-    /// Looks both up. On egress the evidence is the source's MAC and IP address, on ingress the destination's.
-    #[inline(always)]
-    pub(super) fn of(
-        policy: &Policy,
-        snapshot: Snapshot<'_>,
-        scope: Scope,
-        mac: MacAddr,
-        address: Option<IpAddr>,
-    ) -> Self {
-        let station = if policy.via.binary_search(&mac).is_ok() {
-            Station::Router
-        } else {
-            snapshot.vm_by_mac(scope, mac).map_or(Station::Nobody, Station::Vm)
-        };
-        Self { station, owner: address.and_then(|address| snapshot.vm_by_ip(scope, address)) }
-    }
-
-    /// Whose frame it is when MAC and IP address name the same VM, as nearly always.
-    #[inline(always)]
-    pub(super) fn agreed(self, snapshot: Snapshot<'_>) -> Option<Identity> {
-        match (self.station, self.owner) {
-            (Station::Vm(a), Some(b)) if a == b => Some(of(a, snapshot.state(a))),
-            _ => None,
-        }
-    }
-}
-
-/// Reads the identity table of the contract, the whole of it. `address` is the VM's, when it can be read.
+/// Reads the identity table of the contract. On egress `mac` and `address` are the source's, on ingress the
+/// destination's; there is no address when it cannot be read.
 pub(super) fn identify(
     policy: &Policy,
     snapshot: Snapshot<'_>,
+    scope: Scope,
+    mac: MacAddr,
     address: Option<IpAddr>,
-    evidence: Evidence,
 ) -> Identity {
-    if let Some(identity) = evidence.agreed(snapshot) {
-        return identity;
-    }
-    match (evidence.station, evidence.owner) {
+    let station = match policy.via.binary_search(&mac) {
+        Ok(_) => Station::Router,
+        Err(_) => snapshot.vm_by_mac(scope, mac).map_or(Station::Nobody, Station::Vm),
+    };
+    let owner = address.and_then(|address| snapshot.vm_by_ip(scope, address));
+    match (station, owner) {
+        (Station::Vm(a), Some(b)) if a == b => of(a, snapshot.state(a)),
         (Station::Vm(a), Some(b)) => {
             contradiction(Finding::SpoofIp, a, snapshot.state(a), Some(snapshot.state(b).class))
         }

@@ -18,6 +18,7 @@
 //! - *A VM that lists no address* is known by its MAC alone, from a link-local address (fe80::/10) too.
 //! - *A direction that is not judged* forwards everything but runts; what is seen on the way is still counted.
 
+mod batch;
 mod class;
 mod decide;
 mod explain;
@@ -28,10 +29,11 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 
+pub use batch::{Answer, ByClass, Question, Sieved, sieve};
 pub use class::{
     Class, Classes, MAIL_PORTS, PortRange, PortRangeError, PortSet, RESTRICTED, TooManyClasses, UNRESTRICTED,
 };
-pub use decide::{Decision, Judgement, decide, decide_then, fetch_ahead, sieve};
+pub use decide::{Decision, Judgement, decide};
 pub use explain::{ClassBecause, VmFacts, explain};
 pub use identity::{Finding, Identity};
 pub use verdict::{DropReason, Observed, Tally, Verdict};
@@ -130,6 +132,13 @@ impl Policy {
     #[must_use]
     pub fn scope(&self, link: LinkIndex, vlan: VlanId) -> Scope {
         self.scopes.get(link.0).map_or(Scope(0), |scopes| scopes.get(vlan))
+    }
+
+    /// Whether a relay covers this peer on any port.
+    #[inline]
+    #[must_use]
+    pub fn is_relay(&self, peer: IpAddr) -> bool {
+        self.relays.iter().any(|relay| relay.prefix.contains(&peer))
     }
 
     /// The relay that covers this peer and port.

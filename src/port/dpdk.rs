@@ -18,6 +18,11 @@ impl Frames for Burst {
     }
 
     #[inline]
+    fn heads(&self) -> impl DoubleEndedIterator<Item = &[u8]> {
+        Self::heads(self)
+    }
+
+    #[inline]
     fn length(&self, index: usize) -> usize {
         Self::length(self, index)
     }

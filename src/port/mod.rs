@@ -18,6 +18,11 @@ pub trait Frames {
     /// The first bytes of a frame, as they lie in one piece; empty for an index beyond the last.
     fn head(&self, index: usize) -> &[u8];
 
+    /// The heads of all frames, in order.
+    fn heads(&self) -> impl DoubleEndedIterator<Item = &[u8]> {
+        (0..self.count()).map(|index| self.head(index))
+    }
+
     /// The true length of a frame in bytes.
     fn length(&self, index: usize) -> usize;
 

@@ -7,7 +7,7 @@ pub mod registry;
 mod sync;
 pub mod table;
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use ipnet::IpNet;
 
@@ -59,6 +59,9 @@ pub struct VmState {
     pub lists_ipv4: bool,
     /// The inventory lists at least one IPv6 address or prefix.
     pub lists_ipv6: bool,
+    /// An IPv4 address that the inventory lists in full length, so that a frame which comes from it needs no look-up by
+    /// address; 0.0.0.0, which no inventory lists, if there is none.
+    pub ipv4: Ipv4Addr,
 }
 
 /// What a VM is found by. Equal keys belong to one VM; nested prefixes are different keys (the longest wins).

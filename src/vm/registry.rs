@@ -6,8 +6,11 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
+use std::net::Ipv4Addr;
 use std::ops::Bound;
 use std::time::{Duration, Instant};
+
+use ipnet::IpNet;
 
 use super::record::{RecordError, Vm, VmId, VmPatch, VmSet};
 use super::table::{Batch, NotSettled, Snapshot, TableError, Writer};
@@ -378,12 +381,17 @@ impl Draft<'_> {
             (None, Some(_)) => ClassId::UNRESTRICTED,
             (None, None) => ClassId::RESTRICTED,
         };
+        let own = vm.prefixes().find_map(|net| match net {
+            IpNet::V4(net) if net.prefix_len() == 32 => Some(net.addr()),
+            _ => None,
+        });
         Ok(VmState {
             class,
             mode: vm.mode,
             lists_macs: !vm.macs.is_empty(),
-            lists_ipv4: vm.prefixes().any(|net| matches!(net, ipnet::IpNet::V4(_))),
-            lists_ipv6: vm.prefixes().any(|net| matches!(net, ipnet::IpNet::V6(_))),
+            lists_ipv4: vm.prefixes().any(|net| matches!(net, IpNet::V4(_))),
+            lists_ipv6: vm.prefixes().any(|net| matches!(net, IpNet::V6(_))),
+            ipv4: own.unwrap_or(Ipv4Addr::UNSPECIFIED),
         })
     }
 

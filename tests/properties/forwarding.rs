@@ -1,8 +1,11 @@
 //! "A forwarded frame is byte-identical, in order", however it lies in memory, and every frame is accounted for.
 
-use portcullis::policy::{Direction, DropReason, Verdict};
+use std::collections::HashMap;
+
+use portcullis::policy::{Decision, Direction, DropReason, Tally, Verdict};
 use portcullis::port::memory::Frame;
-use portcullis::testkit::{PEER, VM_A, VM_B, World, frame};
+use portcullis::telemetry::counters::VmCounts;
+use portcullis::testkit::{NOBODY, PEER, RELAY, VM_A, VM_B, VM_C, VM_D, World, frame, world};
 use proptest::prelude::*;
 
 use super::{a_world, dress};
@@ -25,7 +28,65 @@ fn is_forwarded(world: &World, direction: Direction, bytes: &[u8]) -> bool {
     world.decide(direction, bytes).verdict() == Verdict::Forward
 }
 
+/// Plain mail of whom and from where one likes: what a burst answers all at once.
+fn plain_mail() -> impl Strategy<Value = Vec<u8>> {
+    let station = || prop::sample::select(&[VM_A, VM_B, VM_C, VM_D, NOBODY][..]);
+    let peer = prop::sample::select(&[PEER, RELAY][..]);
+    let port = || prop::sample::select(&[25u16, 587, 443, 2000][..]);
+    (station(), station(), any::<bool>(), peer, port(), port(), any::<[bool; 2]>()).prop_map(
+        |(mac, ip, honest, peer, from, to, [ipv6, ingress])| {
+            let vm = if honest { ip } else { ip.with_mac(mac.mac) };
+            let mut frame = frame().from(vm).to(peer).tcp_ports(from, to);
+            if ingress {
+                frame = frame.reversed();
+            }
+            if ipv6 { frame.ipv6().bytes() } else { frame.bytes() }
+        },
+    )
+}
+
 proptest! {
+    #[test]
+    fn a_burst_is_judged_as_its_frames_are_one_by_one(
+        frames in prop::collection::vec(plain_mail(), 0..200),
+        relay in any::<bool>(),
+        ingress in any::<bool>(),
+    ) {
+        let several = r#"{"id":"vm-d","macs":["52:54:00:00:00:04"],"ips":["192.0.2.128/25","192.0.2.4","192.0.2.44"]}"#;
+        let mut world = world().restricted(VM_A).unrestricted(VM_B).monitored(VM_C).vm(several);
+        if relay {
+            world = world.relay(RELAY, &[587]);
+        }
+        let (world, direction) = (world.build(), if ingress { Direction::Ingress } else { Direction::Egress });
+        let run = world.run(direction, frames.iter().map(|bytes| Frame::from(bytes.as_slice())), usize::MAX);
+
+        let (mut drops, mut tallies, mut sent) = (HashMap::new(), HashMap::new(), Vec::new());
+        for bytes in &frames {
+            let decision = world.decide(direction, bytes);
+            match decision.verdict() {
+                Verdict::Forward => sent.push(bytes.clone()),
+                Verdict::Drop(reason) => *drops.entry(reason).or_insert(0) += 1,
+            }
+            if let Decision::Judged(judgement) = decision {
+                *tallies.entry((judgement.identity.vm, judgement.tally)).or_insert(0) += 1;
+            }
+        }
+        prop_assert_eq!(&run.sent, &sent);
+        for reason in DropReason::ALL {
+            prop_assert_eq!(run.lane.dropped(reason), drops.get(&reason).copied().unwrap_or(0), "{:?}", reason);
+        }
+        for vm in world.registry.iter_after(None).map(|(vm, _)| Some(vm)).chain([None]) {
+            let of = |tally| tallies.get(&(vm, tally)).copied().unwrap_or(0);
+            let expected = VmCounts {
+                allowed: of(Tally::Allowed),
+                denied: of(Tally::Denied),
+                excepted: of(Tally::Excepted),
+                would_deny: of(Tally::WouldDeny),
+            };
+            prop_assert_eq!(run.judged(vm), expected, "{:?}", vm);
+        }
+    }
+
     #[test]
     fn a_frame_cut_into_segments_at_every_point_gets_the_decision_of_the_whole_one(
         bytes in any_frame(),

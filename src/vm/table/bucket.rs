@@ -66,7 +66,7 @@ const fn high(word: u64) -> u32 {
 }
 
 /// A key and where to look for it.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Probe<K> {
     pub(super) key: K,
     pub(super) hash: u64,
@@ -81,8 +81,8 @@ pub(super) trait Bucket: Sized {
     /// Size of the bucket.
     const WORDS: usize;
 
-    /// The bucket at the start of `words`.
-    fn at(words: &[AtomicU64]) -> Option<&Self>;
+    /// `words` as buckets, a rest left out.
+    fn all(words: &[AtomicU64]) -> &[Self];
     /// Values 0 to 4 and the link.
     fn halves(&self) -> &[AtomicU64; 3];
     /// Whether the key of a slot is `key`. Means something only while the slot is valid for the caller.
@@ -135,8 +135,8 @@ impl Bucket for Narrow {
     const WORDS: usize = 8;
 
     #[inline]
-    fn at(words: &[AtomicU64]) -> Option<&Self> {
-        words.first_chunk()
+    fn all(words: &[AtomicU64]) -> &[Self] {
+        words.as_chunks().0
     }
 
     #[inline]
@@ -184,8 +184,8 @@ impl Bucket for Wide {
     const WORDS: usize = 16;
 
     #[inline]
-    fn at(words: &[AtomicU64]) -> Option<&Self> {
-        words.first_chunk()
+    fn all(words: &[AtomicU64]) -> &[Self] {
+        words.as_chunks().0
     }
 
     #[inline]

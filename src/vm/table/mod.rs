@@ -90,7 +90,7 @@ use super::{ClassId, Key, Mode, Scope, VmIndex, VmState};
 use crate::packet::MacAddr;
 
 pub use self::hash::Secret;
-pub use self::reader::{Reader, Snapshot};
+pub use self::reader::{Reader, Snapshot, Station, Stations};
 pub use self::writer::{Batch, NotSettled, TableError, Usage, Writer};
 
 /// How much a table can hold, fixed when it is made.
@@ -125,7 +125,7 @@ impl Capacity {
     pub fn bytes(self) -> u64 {
         let narrow = u64::from(Size::of(self.keys).buckets()) * size_of::<Narrow>() as u64;
         let wide = u64::from(Size::of(self.ipv6_keys()).buckets()) * size_of::<Wide>() as u64;
-        u64::from(self.vms) * size_of::<AtomicU64>() as u64 + narrow + wide
+        u64::from(self.vms) * size_of::<[AtomicU64; 2]>() as u64 + narrow + wide
     }
 }
 
@@ -170,7 +170,7 @@ pub struct Table {
     lengths: CachePadded<Lengths>,
     narrow: Store<Narrow>,
     wide: Store<Wide>,
-    /// A word per VM: the half for even generations low, for odd ones high.
+    /// Two words per VM, flags and address: in each the half for even generations low, for odd ones high.
     states: Box<[AtomicU64]>,
     grace: Arc<Grace>,
     capacity: Capacity,
@@ -220,7 +220,7 @@ impl Table {
             lengths: CachePadded::new(Lengths::new()),
             narrow: Store::new(Size::of(keys)).ok_or_else(memory)?,
             wide: Store::new(Size::of(capacity.ipv6_keys())).ok_or_else(memory)?,
-            states: zeroed(vms as usize).ok_or_else(memory)?,
+            states: zeroed(vms as usize * 2).ok_or_else(memory)?,
             grace,
             capacity,
         });
@@ -273,9 +273,19 @@ impl Table {
 
     #[inline]
     fn state(&self, vm: VmIndex, valid: u32) -> VmState {
-        let word = self.states.get(vm.0 as usize).map_or(0, |word| word.load(Ordering::Acquire));
-        let half = if valid == VALID_EVEN { word & 0xffff_ffff } else { word >> 32 };
-        unpack((half & 0xffff_ffff) as u32)
+        let half = |word: &AtomicU64| {
+            let word = word.load(Ordering::Acquire);
+            let half = if valid == VALID_EVEN { word & 0xffff_ffff } else { word >> 32 };
+            (half & 0xffff_ffff) as u32
+        };
+        let [flags, ipv4] = self.state_words(vm).map_or([0; 2], |words| words.each_ref().map(half));
+        unpack(flags, ipv4)
+    }
+
+    /// The words of a VM's state; nothing of a VM beyond the table.
+    #[inline]
+    fn state_words(&self, vm: VmIndex) -> Option<&[AtomicU64; 2]> {
+        self.states.as_chunks().0.get(vm.0 as usize)
     }
 }
 
@@ -302,23 +312,25 @@ const LISTS_MACS: u32 = 1 << 9;
 const LISTS_IPV4: u32 = 1 << 10;
 const LISTS_IPV6: u32 = 1 << 11;
 
-/// Half a state word. What was never set is 0: restricted, enforced, listing nothing.
-fn pack(state: VmState) -> u32 {
+/// One half of each state word. What was never set is 0: restricted, enforced, listing nothing.
+fn pack(state: VmState) -> [u32; 2] {
     let flag = |set: bool, flag: u32| if set { flag } else { 0 };
-    u32::from(state.class.0)
+    let flags = u32::from(state.class.0)
         | flag(state.mode == Mode::Monitor, MONITOR)
         | flag(state.lists_macs, LISTS_MACS)
         | flag(state.lists_ipv4, LISTS_IPV4)
-        | flag(state.lists_ipv6, LISTS_IPV6)
+        | flag(state.lists_ipv6, LISTS_IPV6);
+    [flags, state.ipv4.to_bits()]
 }
 
 #[inline]
-fn unpack(half: u32) -> VmState {
+fn unpack(flags: u32, ipv4: u32) -> VmState {
     VmState {
-        class: ClassId((half & 0xff) as u8),
-        mode: if half & MONITOR == 0 { Mode::Enforce } else { Mode::Monitor },
-        lists_macs: half & LISTS_MACS != 0,
-        lists_ipv4: half & LISTS_IPV4 != 0,
-        lists_ipv6: half & LISTS_IPV6 != 0,
+        class: ClassId((flags & 0xff) as u8),
+        mode: if flags & MONITOR == 0 { Mode::Enforce } else { Mode::Monitor },
+        lists_macs: flags & LISTS_MACS != 0,
+        lists_ipv4: flags & LISTS_IPV4 != 0,
+        lists_ipv6: flags & LISTS_IPV6 != 0,
+        ipv4: Ipv4Addr::from_bits(ipv4),
     }
 }

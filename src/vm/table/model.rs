@@ -157,7 +157,7 @@ fn run(seed: u64, capacity: Capacity, steps: Vec<Step>) {
                     insert(&mut batch, &mut staged, capacity, key, vm);
                 }
                 Op::SetClass(vm, class) => {
-                    let state = VmState { class: ClassId(class), ..unpack(0) };
+                    let state = VmState { class: ClassId(class), ..unpack(0, 0) };
                     batch.set_state(vm, state).unwrap();
                     staged.classes.insert(vm, class);
                 }

@@ -4,6 +4,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
 use super::super::quiescent::Pass;
+use super::bucket::Narrow;
+use super::store::{Sought, View};
 use super::{Family, Generation, MacAddr, Scope, Table, VmIndex, VmState, valid_in};
 
 /// The handle of one worker: made once per worker, moved to its thread, never shared.
@@ -116,29 +118,38 @@ impl<'a> Snapshot<'a> {
         self.table.state(vm, self.valid)
     }
 
-    /// Asks the CPU for what [`vm_by_mac`](Snapshot::vm_by_mac) will read.
+    /// Looks up many MACs of one scope.
     #[inline]
-    pub fn prefetch_mac(self, scope: Scope, mac: MacAddr) {
-        self.table.narrow.prefetch(self.table.mac(scope, mac).hash);
-    }
-
-    /// Asks the CPU for what [`vm_by_ip`](Snapshot::vm_by_ip) will read first: buckets of the longest prefixes.
-    #[inline]
-    pub fn prefetch_ip(self, scope: Scope, address: IpAddr) {
-        match address {
-            IpAddr::V4(address) => {
-                for length in self.table.lengths.in_use(Family::Ipv4, self.valid).take(PREFETCHED_LENGTHS_MAX) {
-                    self.table.narrow.prefetch(self.table.ipv4(scope, address, length).hash);
-                }
-            }
-            IpAddr::V6(address) => {
-                for length in self.table.lengths.in_use(Family::Ipv6, self.valid).take(PREFETCHED_LENGTHS_MAX) {
-                    self.table.wide.prefetch(self.table.ipv6(scope, address, length).hash);
-                }
-            }
-        }
+    #[must_use]
+    pub fn stations(self, scope: Scope) -> Stations<'a> {
+        Stations { snapshot: self, scope, store: self.table.narrow.view() }
     }
 }
 
-/// Beyond these a prefetch costs more hashing than it saves waiting: most addresses are listed in full length.
-const PREFETCHED_LENGTHS_MAX: usize = 4;
+/// Looks up many MACs in two steps, so that the first can be taken for all of them before the second is taken for any.
+#[derive(Clone, Copy, Debug)]
+pub struct Stations<'a> {
+    snapshot: Snapshot<'a>,
+    scope: Scope,
+    store: View<'a, Narrow>,
+}
+
+/// A MAC on its way to be looked up.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Station(Sought<u64>);
+
+impl Stations<'_> {
+    /// Hashes a MAC and asks the CPU for its line.
+    #[inline(always)]
+    #[must_use]
+    pub fn seek(&self, mac: MacAddr) -> Station {
+        Station(self.store.seek(self.snapshot.table.mac(self.scope, mac)))
+    }
+
+    /// As [`Snapshot::vm_by_mac`].
+    #[inline(always)]
+    #[must_use]
+    pub fn vm(&self, station: Station) -> Option<VmIndex> {
+        self.store.find(station.0, self.snapshot.valid)
+    }
+}

@@ -35,7 +35,7 @@ use super::hash::scale;
 pub(super) const CHAIN_BUCKETS_MAX: u32 = 16;
 
 /// Overflow buckets beside the share that chance needs, so that small tables have room for a bad hand.
-const POOL_MIN: u32 = if cfg!(any(loom, shuttle)) { 2 } else { 64 };
+const POOL_MIN: u32 = if cfg!(any(loom, shuttle)) { 2 } else { 60 };
 
 /// How many buckets a store has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,10 +46,11 @@ pub(super) struct Size {
 
 impl Size {
     /// Room for `keys` keys. A home bucket is full on average when all are in use (5 keys for 5 slots); the keys that
-    /// chance puts elsewhere need 0.08 overflow buckets a key (Poisson, mean 5), so 0.1 leaves a quarter to spare. A
-    /// batch that moves keys takes a slot for the old and for the new owner until it settles, from the same spare.
+    /// chance puts elsewhere need 0.08 overflow buckets a key (Poisson, mean 5, varying by a thousandth of that in a table
+    /// of a million), so 7/80 leaves a tenth to spare. A batch that moves keys takes a slot for the old and for the new
+    /// owner until it settles, from the same spare.
     pub(super) fn of(keys: u32) -> Self {
-        Self { homes: keys.div_ceil(5).max(1), pool: keys.div_ceil(10) + POOL_MIN }
+        Self { homes: keys.div_ceil(5).max(1), pool: keys.div_ceil(10) - keys / 80 + POOL_MIN }
     }
 
     pub(super) fn buckets(self) -> u32 {
@@ -85,7 +86,7 @@ impl<B: Bucket> Store<B> {
     /// A bucket by its number; `None` beyond the last.
     #[inline]
     fn bucket(&self, number: u32) -> Option<&B> {
-        self.words.get(self.offset + number as usize * B::WORDS..).and_then(B::at)
+        self.view().buckets.get(number as usize)
     }
 
     fn value(&self, bucket: u32, slot: u8) -> u32 {
@@ -93,36 +94,19 @@ impl<B: Bucket> Store<B> {
         values.and_then(|slots| slots.get(usize::from(slot)).copied()).unwrap_or(0)
     }
 
-    /// Asks the CPU for the bucket that a key belongs to.
+    /// All buckets, for many look-ups in a row.
     #[inline]
-    pub(super) fn prefetch(&self, hash: u64) {
-        if let Some(bucket) = self.bucket(scale(hash, self.size.homes)) {
-            bucket.prefetch();
-        }
+    pub(super) fn view(&self) -> View<'_, B> {
+        let end = self.offset + self.size.buckets() as usize * B::WORDS;
+        let words = self.words.get(self.offset..end).unwrap_or_default();
+        View { buckets: B::all(words), homes: self.size.homes }
     }
 
     /// The VM whose key this is, for readers of the generations that `valid` (one bit) stands for.
     #[inline]
     pub(super) fn find(&self, probe: Probe<B::Key>, valid: u32) -> Option<VmIndex> {
-        let (mask, wanted) = (valid | IPV4, valid | probe.kind);
-        let mut bucket = self.bucket(scale(probe.hash, self.size.homes))?;
-        for _ in 0..CHAIN_BUCKETS_MAX {
-            let values = bucket.values();
-            for (slot, value) in values.slots.into_iter().enumerate() {
-                if cfg!(loom) && value & mask != wanted {
-                    continue; // Loom need not branch on loads whose result is thrown away.
-                }
-                // The key first: the CPU foresees that it differs, but not which slots are in use.
-                if bucket.holds(slot, probe.key) && value & mask == wanted {
-                    return Some(vm(value));
-                }
-            }
-            if values.link == 0 {
-                return None;
-            }
-            bucket = self.bucket(values.link)?;
-        }
-        None
+        let view = self.view();
+        view.find(view.place(probe), valid | probe.kind)
     }
 
     /// For each chain: its buckets, and its entries.
@@ -151,6 +135,69 @@ impl<B: Bucket> Store<B> {
             next = (link != 0).then_some(link);
             Some((number, bucket))
         })
+    }
+}
+
+/// A key, and the bucket where its chain begins.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Sought<K> {
+    key: K,
+    home: u32,
+}
+
+/// All buckets of a store.
+#[derive(Debug)]
+pub(super) struct View<'a, B> {
+    buckets: &'a [B],
+    homes: u32,
+}
+
+impl<B> Clone for View<'_, B> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<B> Copy for View<'_, B> {}
+
+impl<B: Bucket> View<'_, B> {
+    #[inline(always)]
+    fn place(&self, probe: Probe<B::Key>) -> Sought<B::Key> {
+        Sought { key: probe.key, home: scale(probe.hash, self.homes) }
+    }
+
+    /// Where to look for a key; asks the CPU for that bucket.
+    #[inline(always)]
+    pub(super) fn seek(&self, probe: Probe<B::Key>) -> Sought<B::Key> {
+        let sought = self.place(probe);
+        if let Some(bucket) = self.buckets.get(sought.home as usize) {
+            bucket.prefetch();
+        }
+        sought
+    }
+
+    /// The VM whose key this is. `wanted` is the mark of who asks, and the kind of the key.
+    #[inline(always)]
+    pub(super) fn find(&self, sought: Sought<B::Key>, wanted: u32) -> Option<VmIndex> {
+        let mask = wanted | IPV4;
+        let mut bucket = self.buckets.get(sought.home as usize)?;
+        for _ in 0..CHAIN_BUCKETS_MAX {
+            let values = bucket.values();
+            for (slot, value) in values.slots.into_iter().enumerate() {
+                if cfg!(loom) && value & mask != wanted {
+                    continue; // Loom need not branch on loads whose result is thrown away.
+                }
+                // The key first: the CPU foresees that it differs, but not which slots are in use.
+                if bucket.holds(slot, sought.key) && value & mask == wanted {
+                    return Some(vm(value));
+                }
+            }
+            if values.link == 0 {
+                return None;
+            }
+            bucket = self.buckets.get(values.link as usize)?;
+        }
+        None
     }
 }
 

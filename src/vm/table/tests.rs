@@ -69,13 +69,22 @@ fn what_was_inserted_is_found_and_nothing_else() {
 }
 
 #[test]
-fn prefetching_is_allowed_for_any_key() {
+fn a_mac_sought_first_and_found_later_is_the_same_vm() {
     let (mut writer, mut reader) = small();
-    change(&mut writer, |batch| batch.insert(net("0.0.0.0/0"), A).unwrap());
+    change(&mut writer, |batch| {
+        batch.insert(Key::Mac(S0, mac(1)), A).unwrap();
+        batch.insert(Key::Mac(S1, mac(1)), B).unwrap();
+        batch.insert(net("0.0.0.0/0"), B).unwrap();
+    });
     let snapshot = reader.snapshot();
-    snapshot.prefetch_mac(S1, MacAddr::BROADCAST);
-    snapshot.prefetch_ip(S1, ip("255.255.255.255"));
-    snapshot.prefetch_ip(S1, ip("::"));
+    for scope in [S0, S1] {
+        let stations = snapshot.stations(scope);
+        let macs = [mac(1), mac(2), MacAddr([0; 6]), MacAddr::BROADCAST];
+        let sought = macs.map(|mac| stations.seek(mac));
+        let found = sought.map(|station| stations.vm(station));
+        assert_eq!(found, macs.map(|mac| snapshot.vm_by_mac(scope, mac)));
+        assert_eq!(found, [Some(if scope == S0 { A } else { B }), None, None, None]);
+    }
 }
 
 #[test]
@@ -243,14 +252,22 @@ fn a_state_is_part_of_the_snapshot() {
         lists_macs: false,
         lists_ipv4: false,
         lists_ipv6: false,
+        ipv4: Ipv4Addr::UNSPECIFIED,
     };
-    let all =
-        VmState { class: ClassId(255), mode: Mode::Monitor, lists_macs: true, lists_ipv4: true, lists_ipv6: true };
+    let all = VmState {
+        class: ClassId(255),
+        mode: Mode::Monitor,
+        lists_macs: true,
+        lists_ipv4: true,
+        lists_ipv6: true,
+        ipv4: Ipv4Addr::BROADCAST,
+    };
     for state in [
         VmState { lists_macs: true, ..unknown },
         VmState { lists_ipv4: true, ..unknown },
         VmState { lists_ipv6: true, ..unknown },
         VmState { mode: Mode::Monitor, ..unknown },
+        VmState { ipv4: Ipv4Addr::new(10, 0, 0, 5), ..unknown },
         VmState { class: ClassId::UNRESTRICTED, ..unknown },
         all,
     ] {

@@ -257,8 +257,7 @@ impl Writer {
 
     /// Makes both halves of every state that was set say what the half `from` says.
     fn level_states(&mut self, from: u32) {
-        for vm in self.states.drain(..) {
-            let Some(word) = self.table.states.get(vm.0 as usize) else { continue };
+        for word in self.states.drain(..).filter_map(|vm| self.table.state_words(vm)).flatten() {
             let state = word.load(Ordering::Relaxed);
             let half = if from == VALID_EVEN { state & 0xffff_ffff } else { state >> 32 };
             word.store(half << 32 | half, Ordering::Release);
@@ -315,8 +314,8 @@ impl Batch<'_> {
     pub fn prefetch(&self, key: Key) {
         let table = &self.writer.table;
         match table.probe(key) {
-            KeyProbe::Narrow(probe) => table.narrow.prefetch(probe.hash),
-            KeyProbe::Wide(probe) => table.wide.prefetch(probe.hash),
+            KeyProbe::Narrow(probe) => _ = table.narrow.view().seek(probe),
+            KeyProbe::Wide(probe) => _ = table.wide.view().seek(probe),
         }
     }
 
@@ -341,16 +340,16 @@ impl Batch<'_> {
     /// The number is beyond the table.
     pub fn set_state(&mut self, vm: VmIndex, state: VmState) -> Result<(), TableError> {
         self.check(vm)?;
-        let half = u64::from(pack(state));
-        if let Some(word) = self.writer.table.states.get(vm.0 as usize) {
+        let words = self.writer.table.state_words(vm).into_iter().flatten();
+        for (word, half) in words.zip(pack(state).map(u64::from)) {
             let old = word.load(Ordering::Relaxed);
             let new = match self.writer.marks().new {
                 VALID_EVEN => old & !0xffff_ffff | half,
                 _ => old & 0xffff_ffff | half << 32,
             };
             word.store(new, Ordering::Release);
-            self.writer.states.push(vm);
         }
+        self.writer.states.push(vm);
         Ok(())
     }
 
