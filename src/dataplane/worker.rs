@@ -64,9 +64,10 @@ impl<'a> Worker<'a> {
         reader.go_offline();
     }
 
-    /// One burst of one lane: receive, judge, send; what the queue keeps refusing is freed and counted.
+    /// One burst of one lane: receive, judge, send; what the queue keeps refusing is freed and counted. Answers how many
+    /// frames were received.
     #[inline]
-    pub fn turn<R, T>(&mut self, lane: &mut Lane<R, T>, snapshot: Snapshot<'_>)
+    pub fn turn<R, T>(&mut self, lane: &mut Lane<R, T>, snapshot: Snapshot<'_>) -> usize
     where
         R: Rx,
         T: Tx<Burst = R::Burst>,
@@ -75,7 +76,7 @@ impl<'a> Worker<'a> {
         rx.receive(burst);
         let received = burst.count();
         if received == 0 {
-            return;
+            return 0;
         }
         let counts = &mut self.counts;
         counts.received(received as u64);
@@ -95,5 +96,6 @@ impl<'a> Worker<'a> {
             burst.keep(0);
         }
         self.block.add_burst(*link, *direction, counts);
+        received
     }
 }
