@@ -50,6 +50,9 @@ struct Args {
     /// Frames of the capture (by default 4 a VM, at least 4000)
     #[arg(long)]
     frames: Option<u32>,
+    /// Keys that the table has room for (by default as many as the box has)
+    #[arg(long)]
+    table_keys: Option<u32>,
     /// Share of frames to mail ports
     #[arg(long, default_value = "0.05")]
     mail_share: String,
@@ -91,7 +94,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     let folder = tempfile::tempdir()?;
     let input = Input::make(&args, frames, folder.path())?;
 
-    let config = Config::default();
+    let mut config = Config::default();
+    config.table.keys = args.table_keys.unwrap_or(config.table.keys);
     let policy = config.policy()?;
     let (mut registry, mut readers) = vms::create(&config, &policy, 1)?;
     vms::load(&mut registry, &input.vms)?;
