@@ -21,15 +21,16 @@ use std::time::{Duration, Instant};
 use clap::Parser;
 use crossbeam::utils::CachePadded;
 use dpdk::{Burst, Eal, Mempool, Port, PortConfig, RxQueue, Started, TxQueue};
-use portcullis::app::capture;
-use portcullis::app::eal;
-use portcullis::app::memory::{self, Layout, MBUF_CACHE};
 use portcullis::app::vms;
+use portcullis::capture;
 use portcullis::config::Config;
 use portcullis::dataplane::{Lane, Worker};
-use portcullis::policy::{self, Direction, LinkIndex, Policy, Verdict};
+use portcullis::host::eal;
+use portcullis::host::memory::{self, Layout, MBUF_CACHE};
+use portcullis::model::{Direction, LinkIndex};
+use portcullis::policy::{self, Policy, Verdict};
+use portcullis::table::{Reader, Snapshot};
 use portcullis::telemetry::counters::Block;
-use portcullis::vm::table::{Reader, Snapshot};
 
 const LINK: LinkIndex = LinkIndex(0);
 /// Room for a frame in one packet buffer.

@@ -59,10 +59,10 @@ impl From<crate::config::ConfigError> for Failure {
     }
 }
 
-impl From<crate::app::capture::CaptureError> for Failure {
-    fn from(error: crate::app::capture::CaptureError) -> Self {
+impl From<crate::capture::CaptureError> for Failure {
+    fn from(error: crate::capture::CaptureError) -> Self {
         match &error {
-            crate::app::capture::CaptureError::Open { source, .. } => Self::io(Exit::Usage, source, &error),
+            crate::capture::CaptureError::Open { source, .. } => Self::io(Exit::Usage, source, &error),
             _ => Self::new(Exit::Usage, error),
         }
     }

@@ -34,19 +34,24 @@
 #![deny(unsafe_code)]
 
 pub mod app;
+pub mod capture;
 pub mod cli;
 pub mod config;
 pub mod control;
 pub mod cpu;
 pub mod dataplane;
 pub mod exit;
+pub mod host;
+pub mod model;
 pub mod packet;
 pub mod policy;
 pub mod port;
-pub mod suggest;
+pub mod sync;
+pub mod table;
 pub mod telemetry;
 #[doc(hidden)]
 pub mod testkit;
+pub mod text;
 pub mod vm;
 
 /// The program's version and, if it was built from a git checkout, the commit.

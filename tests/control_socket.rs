@@ -10,9 +10,9 @@ use std::time::Duration;
 
 use portcullis::control::{Client, ClientError, Limits, Server, Socket, State};
 use portcullis::exit::Exit;
-use portcullis::vm::ClassId;
-use portcullis::vm::registry::{Registry, Revision};
-use portcullis::vm::table::{Capacity, Reader, Table};
+use portcullis::model::{ClassId, Revision};
+use portcullis::table::{Capacity, Reader, Table};
+use portcullis::vm::registry::Registry;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 

@@ -14,7 +14,8 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use portcullis::policy::{Direction, DropReason, Observed, Tally, Verdict};
+use portcullis::model::Direction;
+use portcullis::policy::{DropReason, Observed, Tally, Verdict};
 use portcullis::port::memory::Frame;
 use portcullis::telemetry::counters::VmCounts;
 use portcullis::testkit::World;

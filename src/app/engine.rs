@@ -11,13 +11,14 @@ use crossbeam::utils::CachePadded;
 use dpdk::{Burst, Eal, Mempool, Port, PortConfig, PortId, PortInfo, Queues, RxQueue, Started, TxQueue, lcore};
 use tracing::{info, warn};
 
-use super::memory::{Layout, MBUF_CACHE, Plan};
 use crate::config::{Config, Device};
 use crate::dataplane::{Lane, Worker};
-use crate::policy::{Direction, LinkIndex, Policy};
+use crate::host::memory::{Layout, MBUF_CACHE, Plan};
+use crate::model::{Direction, LinkIndex};
+use crate::policy::Policy;
+use crate::table::Reader;
 use crate::telemetry::counters::{Block, LaneCounts};
 use crate::telemetry::report::PortLosses;
-use crate::vm::table::Reader;
 
 /// Frames a worker takes at once: as many as fit in the pool's per-core cache with room to spare, so that what is spent
 /// once a burst is spent seldom.

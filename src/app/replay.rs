@@ -9,16 +9,18 @@ use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
 
-use super::capture::{self, Summary};
-use super::cores::Cores;
 use super::engine::Engine;
-use super::memory::{self, Layout, Plan};
-use super::{eal, vms};
+use super::vms;
+use crate::capture::{self, Summary};
 use crate::config::{Config, Device, Dpdk, Hugepages, Link};
 use crate::control::State;
 use crate::control::handler::LinkLosses;
 use crate::exit::{Exit, Failure};
-use crate::policy::{self, ClassBecause, Decision, Direction, LinkIndex, Policy, Verdict, VmFacts};
+use crate::host::cores::Cores;
+use crate::host::eal;
+use crate::host::memory::{self, Layout, Plan};
+use crate::model::{Direction, LinkIndex};
+use crate::policy::{self, ClassBecause, Decision, Policy, Verdict, VmFacts};
 use crate::telemetry::report::Report;
 use crate::vm::registry::Registry;
 
@@ -262,7 +264,7 @@ impl Replay {
 }
 
 /// What an explanation says of a VM.
-fn facts(registry: &Registry, vm: crate::vm::VmIndex) -> VmFacts {
+fn facts(registry: &Registry, vm: crate::model::VmIndex) -> VmFacts {
     let Some(vm) = registry.by_index(vm) else {
         return VmFacts { id: format!("VM number {}", vm.0), class_because: ClassBecause::NoPublicIpv4 };
     };

@@ -12,19 +12,20 @@ use std::time::{Duration, Instant};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use tracing::{error, info, warn};
 
-use super::cores::Cores;
 use super::engine::{Engine, EngineError, Shared};
 use super::links::{Event, LinkWatch, Side};
-use super::memory::Plan;
+use super::vms;
 use super::watchdog::{TICK, Watchdog};
-use super::{eal, memory, vms};
 use crate::config::Config;
 use crate::control::State;
 use crate::control::handler::LinkLosses;
 use crate::control::server::Server;
 use crate::control::socket::{Socket, SocketError};
 use crate::exit::{Exit, Failure};
-use crate::policy::LinkIndex;
+use crate::host::cores::Cores;
+use crate::host::eal;
+use crate::host::memory::{self, Plan};
+use crate::model::LinkIndex;
 use crate::telemetry::report::Report;
 use crate::vm::registry::Registry;
 

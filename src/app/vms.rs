@@ -4,10 +4,11 @@ use std::path::Path;
 
 use crate::config::Config;
 use crate::exit::{Exit, Failure};
+use crate::model::ClassId;
 use crate::policy::Policy;
+use crate::table::{Capacity, Reader, Table};
+use crate::vm::lines;
 use crate::vm::registry::{Edit, Registry};
-use crate::vm::table::{Capacity, Reader, Table};
-use crate::vm::{ClassId, lines};
 
 /// A table as large as configured, and the registry that writes it.
 ///

@@ -10,9 +10,9 @@ use serde_json::{Map, Value, json};
 use super::render;
 use crate::config::DEFAULT_SOCKET;
 use crate::control::client::{Client, ClientError};
-use crate::control::rpc::plain;
 use crate::exit::{Exit, Failure};
-use crate::packet::MacAddr;
+use crate::model::MacAddr;
+use crate::text::plain;
 use crate::vm::record::{VmId, VmPrefix};
 
 /// How to reach the daemon, and how to answer.

@@ -6,8 +6,8 @@ use comfy_table::TableComponent::{
 use comfy_table::{Cell, CellAlignment, ContentArrangement, Table, presets};
 use serde_json::Value;
 
-use crate::control::rpc::plain;
 use crate::policy::{DropReason, Observed};
+use crate::text::plain;
 
 const TALLIES: [&str; 4] = ["allowed", "denied", "excepted", "would_deny"];
 

@@ -15,10 +15,9 @@ use serde::Deserialize;
 
 pub use device::{Device, DeviceError};
 
-use crate::packet::{MacAddr, VlanId};
-use crate::policy::{Class, Classes, Direction, Policy, PortRange, RESTRICTED, Relay, UNRESTRICTED, VlanScopes};
-use crate::suggest::{did_you_mean, suggestion};
-use crate::vm::{Mode, Scope};
+use crate::model::{Direction, MacAddr, Mode, Scope, VlanId};
+use crate::policy::{Class, Classes, Policy, PortRange, RESTRICTED, Relay, UNRESTRICTED, VlanScopes};
+use crate::text::{did_you_mean, suggestion};
 
 /// Everything the file says.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
@@ -383,7 +382,7 @@ impl Config {
     pub fn policy(&self) -> Result<Policy, Wrong> {
         let restricted = match self.classes.get(RESTRICTED) {
             Some(section) => class(RESTRICTED, section),
-            None => Classes::default().get(crate::vm::ClassId::RESTRICTED).clone(),
+            None => Classes::default().get(crate::model::ClassId::RESTRICTED).clone(),
         };
         if self.classes.contains_key(UNRESTRICTED) {
             return wrong("class.unrestricted", "the built-in class closes no port and cannot be changed; add another");
@@ -480,7 +479,7 @@ fn relay(section: &RelaySection) -> Relay {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::vm::ClassId;
+    use crate::model::ClassId;
 
     fn parse(text: &str) -> Result<Config, String> {
         Config::parse(text, Path::new("portcullis.toml")).map_err(|error| error.to_string())

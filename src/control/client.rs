@@ -226,6 +226,6 @@ impl Client {
     }
 
     fn unexpected(&self, what: &str) -> ClientError {
-        ClientError::Protocol { path: self.path.clone(), what: super::rpc::plain(what, 200) }
+        ClientError::Protocol { path: self.path.clone(), what: crate::text::plain(what, 200) }
     }
 }

@@ -11,13 +11,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::rpc::{self, Answer, Applied, Call, Kind, RpcError, VersionAnswer, VmAnswer, VmEntry, VmsAnswer};
-use crate::policy::{Direction, LinkIndex};
+use crate::model::{Direction, LinkIndex, Revision, VmIndex};
+use crate::table::{NotSettled, TableError};
 use crate::telemetry::counters::{Block, LaneCounts};
 use crate::telemetry::report::{self, Judged, LinkReport, PortLosses, Report};
-use crate::vm::VmIndex;
 use crate::vm::record::VmId;
-use crate::vm::registry::{Edit, EditError, Registry, Revision};
-use crate::vm::table::{NotSettled, TableError};
+use crate::vm::registry::{Edit, EditError, Registry};
 
 /// How long a change waits for every worker.
 pub const PATIENCE: Duration = Duration::from_millis(100);
@@ -275,8 +274,8 @@ impl From<EditError> for RpcError {
             EditError::Conflict { other, .. } => Self::new(Kind::Conflict, message).with("other", other.to_string()),
             EditError::Router { mac, .. } => Self::new(Kind::Conflict, message).with("router", mac.to_string()),
             EditError::UnknownClass { class, known, .. } => {
-                let nearest = crate::suggest::did_you_mean(&class, known.iter().map(String::as_str));
-                Self::new(Kind::UnknownClass, format!("{}{nearest}", rpc::plain(&message, MESSAGE_CHARS_MAX)))
+                let nearest = crate::text::did_you_mean(&class, known.iter().map(String::as_str));
+                Self::new(Kind::UnknownClass, format!("{}{nearest}", crate::text::plain(&message, MESSAGE_CHARS_MAX)))
             }
             EditError::NotFound(_) => Self::new(Kind::NotFound, message),
             EditError::VmsFull { .. } => Self::new(Kind::TableFull, message).with("limit", "table.vms"),
@@ -302,10 +301,10 @@ const MESSAGE_CHARS_MAX: usize = 800;
 mod tests {
     use super::*;
     use crate::control::rpc::{Line, parse_line};
+    use crate::model::ClassId;
     use crate::policy::Tally;
+    use crate::table::{Capacity, Reader, Table};
     use crate::telemetry::counters::BurstCounts;
-    use crate::vm::ClassId;
-    use crate::vm::table::{Capacity, Reader, Table};
     use serde_json::{Value, json};
 
     const CAPACITY: Capacity = Capacity { vms: 4, keys: 16 };

@@ -7,10 +7,11 @@ use serde::de::value::MapAccessDeserializer;
 use serde::de::{DeserializeSeed, IntoDeserializer, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 
-use super::rpc::{Call, ECHO_CHARS_MAX, Kind, LIST_LIMIT_DEFAULT, LIST_LIMIT_MAX, RpcError, explained, plain};
-use crate::suggest::did_you_mean;
+use super::rpc::{Call, ECHO_CHARS_MAX, Kind, LIST_LIMIT_DEFAULT, LIST_LIMIT_MAX, RpcError, explained};
+use crate::model::Revision;
+use crate::text::did_you_mean;
+use crate::text::plain;
 use crate::vm::record::VmId;
-use crate::vm::registry::Revision;
 
 /// Every method there is.
 pub const METHODS: [&str; 7] = ["version", "vm.set", "vm.patch", "vm.delete", "vm.get", "vm.list", "stats.get"];
@@ -224,7 +225,7 @@ impl<'de, A: MapAccess<'de>, X: Extra> MapAccess<'de> for Own<'_, A, X> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::vm::Mode;
+    use crate::model::Mode;
     use crate::vm::record::{VmPatch, VmSet};
     use serde_json::Value;
 
@@ -240,7 +241,7 @@ mod tests {
             macs: vec!["52:54:00:00:00:01".parse().unwrap()],
             ips: vec!["10.0.0.5".parse().unwrap()],
             public_ipv4: None,
-            scope: crate::vm::Scope(0),
+            scope: crate::model::Scope(0),
             class: Some(None),
             mode: Some(Some(Mode::Monitor)),
             note: None,

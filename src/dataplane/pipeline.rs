@@ -1,14 +1,14 @@
 //! One burst through the policy. Pure but for the frames it frees and the counters it writes; no allocation, no lock,
 //! no system call.
 
+use crate::model::{Direction, LinkIndex};
 use crate::packet::HEAD_BYTES_MAX;
 use crate::policy::{
-    self, ByClass, Decision, Direction, DropReason, Judgement, LinkIndex, Observed, Policy, Question, Sieved, Tally,
-    Verdict,
+    self, ByClass, Decision, DropReason, Judgement, Observed, Policy, Question, Sieved, Tally, Verdict,
 };
 use crate::port::{BURST_FRAMES_MAX, Frames};
+use crate::table::Snapshot;
 use crate::telemetry::counters::{Block, BurstCounts};
-use crate::vm::table::Snapshot;
 
 /// What a worker keeps from burst to burst so that none allocates.
 #[derive(Debug)]

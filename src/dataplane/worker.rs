@@ -5,10 +5,11 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use crossbeam::utils::CachePadded;
 
 use super::pipeline::{Pipeline, filter_burst};
-use crate::policy::{Direction, DropReason, LinkIndex, Policy};
+use crate::model::{Direction, LinkIndex};
+use crate::policy::{DropReason, Policy};
 use crate::port::{Frames, Rx, Tx};
+use crate::table::{Reader, Snapshot};
 use crate::telemetry::counters::{Block, BurstCounts};
-use crate::vm::table::{Reader, Snapshot};
 
 /// How often a full transmit queue is asked again before the rest of the burst is dropped as `tx_full`: long enough for
 /// a driver to reap what it has sent, short enough not to starve the other direction.

@@ -4,10 +4,7 @@
 //! access points unwrap them, so the box looks through them too.
 
 use super::{Opaque, Other, Rest, Tunnel};
-
-/// The id of a VLAN, 1..=4095; 0 for none (a priority tag alone names no VLAN).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub struct VlanId(pub u16);
+use crate::model::VlanId;
 
 /// How many tags are looked through; one more hides everything behind it.
 const TAGS_MAX: usize = 2;

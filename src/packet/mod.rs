@@ -13,14 +13,12 @@ mod chain;
 mod ethernet;
 mod ipv4;
 mod ipv6;
-mod mac;
 mod plain;
 mod transport;
 
 use std::net::IpAddr;
 
-pub use ethernet::VlanId;
-pub use mac::{MacAddr, MacAddrError};
+use crate::model::{MacAddr, VlanId};
 pub use plain::{PlainIpv4, PlainIpv6};
 pub use transport::{Other, Ports, Tunnel};
 

@@ -6,7 +6,8 @@
 
 use std::net::Ipv4Addr;
 
-use super::{MacAddr, Ports};
+use super::Ports;
+use crate::model::MacAddr;
 
 /// The first bytes of a frame, taken for IPv4 of the shape.
 #[derive(Clone, Copy, Debug)]
@@ -127,8 +128,9 @@ mod tests {
 
     use std::net::IpAddr;
 
-    use super::super::{Outcome, Packet, VlanId};
+    use super::super::{Outcome, Packet};
     use super::*;
+    use crate::model::VlanId;
 
     /// Frames near the shape: right and nearly right values where it matters, anything elsewhere.
     fn near() -> impl Strategy<Value = (Vec<u8>, usize)> {

@@ -8,11 +8,11 @@
 //!
 //! Whatever has no answer here goes to [`decide`](super::decide), which knows all the rules.
 
+use super::Policy;
 use super::identity::vm_side;
-use super::{Direction, LinkIndex, Policy};
-use crate::packet::{PlainIpv4, PlainIpv6, Ports, VlanId};
-use crate::vm::table::{Snapshot, Station, Stations};
-use crate::vm::{Mode, VmIndex};
+use crate::model::{Direction, LinkIndex, Mode, VlanId, VmIndex};
+use crate::packet::{PlainIpv4, PlainIpv6, Ports};
+use crate::table::{Snapshot, Station, Stations};
 
 /// What must be looked at in a burst, a bit for each frame. The others are forwarded without a word.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::vm::{ClassId, Mode};
+use crate::model::{ClassId, Mode};
 
 /// The ports that are closed to VMs without a public IPv4 address unless the configuration says otherwise: SMTP,
 /// submission over TLS (RFC 8314) and submission (RFC 6409).

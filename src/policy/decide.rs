@@ -6,9 +6,10 @@
 use std::net::IpAddr;
 
 use super::identity::{self, Finding, Identity, vm_side};
-use super::{Direction, DropReason, LinkIndex, Observed, Policy, Tally, Verdict};
-use crate::packet::{MacAddr, Opaque, Other, Outcome, Packet, Ports, Tunnel};
-use crate::vm::table::Snapshot;
+use super::{DropReason, Observed, Policy, Tally, Verdict};
+use crate::model::{Direction, LinkIndex, MacAddr};
+use crate::packet::{Opaque, Other, Outcome, Packet, Ports, Tunnel};
+use crate::table::Snapshot;
 
 /// A frame that must be judged: the evidence, without the frame.
 #[derive(Clone, Copy, Debug)]

@@ -3,8 +3,8 @@
 use std::fmt::Write as _;
 
 use super::decide::Case;
-use super::{Decision, Direction, Finding, Judgement, Policy, Tally, Verdict};
-use crate::vm::VmIndex;
+use super::{Decision, Finding, Judgement, Policy, Tally, Verdict};
+use crate::model::{Direction, VmIndex};
 
 /// What the explanation says of a VM that the table does not know.
 #[derive(Clone, Debug, PartialEq, Eq)]

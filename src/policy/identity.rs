@@ -2,10 +2,9 @@
 
 use std::net::IpAddr;
 
-use super::{Direction, DropReason, Observed, Policy};
-use crate::packet::MacAddr;
-use crate::vm::table::Snapshot;
-use crate::vm::{ClassId, Mode, Scope, VmIndex, VmState};
+use super::{DropReason, Observed, Policy};
+use crate::model::{ClassId, Direction, MacAddr, Mode, Scope, VmIndex};
+use crate::table::{Snapshot, VmState};
 
 /// What is wrong with a frame's identity.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

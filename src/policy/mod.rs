@@ -38,36 +38,7 @@ pub use explain::{ClassBecause, VmFacts, explain};
 pub use identity::{Finding, Identity};
 pub use verdict::{DropReason, Observed, Tally, Verdict};
 
-use crate::packet::{MacAddr, VlanId};
-use crate::vm::{ClassId, Mode, Scope};
-
-/// Which way a frame travels.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Direction {
-    /// Received on the inside port: the VM is the source.
-    Egress,
-    /// Received on the outside port: the VM is the destination.
-    Ingress,
-}
-
-impl Direction {
-    /// Both, egress first.
-    pub const ALL: [Self; 2] = [Self::Egress, Self::Ingress];
-
-    /// The name in JSON, metrics and the configuration.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Egress => "egress",
-            Self::Ingress => "ingress",
-        }
-    }
-}
-
-/// Position of a link in the configuration.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct LinkIndex(pub usize);
+use crate::model::{ClassId, Direction, LinkIndex, MacAddr, Mode, Scope, VlanId};
 
 /// A peer that every VM may reach, as the provider's smarthost.
 #[derive(Clone, Debug, PartialEq, Eq)]

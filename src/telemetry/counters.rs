@@ -12,8 +12,8 @@ use std::time::Duration;
 use crossbeam::utils::CachePadded;
 use zerocopy::FromZeros;
 
-use crate::policy::{Direction, DropReason, LinkIndex, Observed, Tally};
-use crate::vm::VmIndex;
+use crate::model::{Direction, LinkIndex, VmIndex};
+use crate::policy::{DropReason, Observed, Tally};
 
 const REASONS: usize = DropReason::ALL.len();
 const OBSERVED: usize = Observed::ALL.len();

@@ -19,7 +19,8 @@ use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
 
 use super::counters::{LaneCounts, VmCounts};
-use crate::policy::{Direction, DropReason, Observed};
+use crate::model::Direction;
+use crate::policy::{DropReason, Observed};
 
 /// Version of the document's shape.
 pub const SCHEMA: u32 = 1;

@@ -9,14 +9,13 @@ use crossbeam::utils::CachePadded;
 use super::frame::Station;
 use crate::config::{ClassSection, Config, Link, RelaySection};
 use crate::dataplane::{Lane, Worker};
-use crate::packet::MacAddr;
-use crate::policy::{self, Decision, Direction, DropReason, LinkIndex, Observed, Policy, PortRange, Tally, Verdict};
+use crate::model::{ClassId, Direction, LinkIndex, MacAddr, Mode, Scope, VmIndex};
+use crate::policy::{self, Decision, DropReason, Observed, Policy, PortRange, Tally, Verdict};
 use crate::port::memory::{Burst, Frame, Sink, Source};
+use crate::table::{Capacity, Table};
 use crate::telemetry::counters::{Block, LaneCounts, VmCounts};
 use crate::vm::record::VmSet;
 use crate::vm::registry::{Edit, Registry};
-use crate::vm::table::{Capacity, Table};
-use crate::vm::{ClassId, Mode, Scope, VmIndex};
 
 const LINK: LinkIndex = LinkIndex(0);
 const VMS_MAX: u32 = 64;

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use super::record::{VmId, VmSet};
-use crate::suggest::suggestion;
+use crate::text::suggestion;
 
 /// Most bytes of one line; a full record has some 5 KiB.
 pub const LINE_BYTES_MAX: usize = 64 * 1024;

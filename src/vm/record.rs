@@ -10,8 +10,7 @@ use std::str::FromStr;
 use ipnet::IpNet;
 use serde::{Deserialize, Deserializer, Serialize};
 
-use super::{Mode, Scope};
-use crate::packet::MacAddr;
+use crate::model::{MacAddr, Mode, Scope};
 
 /// Most MACs of one VM.
 pub const MACS_MAX: usize = 8;

@@ -13,14 +13,8 @@ use std::time::{Duration, Instant};
 use ipnet::IpNet;
 
 use super::record::{RecordError, Vm, VmId, VmPatch, VmSet};
-use super::table::{Batch, NotSettled, Snapshot, TableError, Writer};
-use super::{ClassId, Key, Scope, VmIndex, VmState};
-use crate::packet::MacAddr;
-
-/// How many changes were committed since start-up: VMs and policy alike, a transaction counts once.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
-#[serde(transparent)]
-pub struct Revision(pub u64);
+use crate::model::{ClassId, Key, MacAddr, Revision, Scope, VmIndex};
+use crate::table::{Batch, NotSettled, Snapshot, TableError, VmState, Writer};
 
 /// One step of a change.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -414,8 +408,8 @@ fn keys(vm: &Vm) -> impl Iterator<Item = Key> + '_ {
 
 #[cfg(test)]
 mod tests {
-    use super::super::table::{Capacity, Table};
     use super::*;
+    use crate::table::{Capacity, Table};
 
     fn registry(vms: u32) -> Registry {
         let (writer, _) = Table::create(Capacity { vms, keys: vms * 4 }, 0).unwrap();

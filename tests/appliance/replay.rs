@@ -4,7 +4,8 @@ use std::path::Path;
 use std::process::Command;
 
 use portcullis::dataplane::{Pipeline, filter_burst};
-use portcullis::policy::{Direction, DropReason, LinkIndex, Observed};
+use portcullis::model::{Direction, LinkIndex};
+use portcullis::policy::{DropReason, Observed};
 use portcullis::port::memory::Frame;
 use portcullis::telemetry::counters::{Block, BurstCounts, LaneCounts};
 use portcullis::testkit::World;

@@ -2,7 +2,8 @@
 
 use std::collections::HashMap;
 
-use portcullis::policy::{Decision, Direction, DropReason, Tally, Verdict};
+use portcullis::model::Direction;
+use portcullis::policy::{Decision, DropReason, Tally, Verdict};
 use portcullis::port::memory::Frame;
 use portcullis::telemetry::counters::VmCounts;
 use portcullis::testkit::{NOBODY, PEER, RELAY, VM_A, VM_B, VM_C, VM_D, World, frame, world};

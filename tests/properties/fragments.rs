@@ -9,7 +9,8 @@
 //! forbidden since 2009, and that takes the next header from one and the bytes from the other; a box that keeps no
 //! state cannot tell them from fragments of two packets.
 
-use portcullis::policy::{Direction, Verdict};
+use portcullis::model::Direction;
+use portcullis::policy::Verdict;
 use portcullis::testkit::{FrameBuilder, PEER, VM_A, frame};
 use proptest::prelude::*;
 

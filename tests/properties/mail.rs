@@ -1,6 +1,7 @@
 //! Mail ports, and only mail ports, whatever stands around the segment.
 
-use portcullis::policy::{Decision, Direction, Observed, Verdict};
+use portcullis::model::Direction;
+use portcullis::policy::{Decision, Observed, Verdict};
 use portcullis::testkit::{PEER, Station, VM_A, VM_B, frame};
 use proptest::prelude::*;
 

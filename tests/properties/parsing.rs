@@ -1,7 +1,8 @@
 //! The parser never panics and never reads past what the headers say.
 
+use portcullis::model::{Direction, LinkIndex};
 use portcullis::packet::{Opaque, Outcome, Packet};
-use portcullis::policy::{Direction, LinkIndex, decide};
+use portcullis::policy::decide;
 use portcullis::testkit::frame;
 use proptest::prelude::*;
 

@@ -15,7 +15,7 @@ mod identity;
 mod order;
 mod sight;
 
-use portcullis::policy::Direction;
+use portcullis::model::Direction;
 use portcullis::testkit::{Answer, FrameBuilder, World};
 
 const MAIL_PORTS: [u16; 3] = [25, 465, 587];

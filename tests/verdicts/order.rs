@@ -1,6 +1,6 @@
 //! "Verdict, in order (first match decides)": the rules, then relays, monitor mode, directions, classes and counting.
 
-use portcullis::policy::Direction::{self, Egress, Ingress};
+use portcullis::model::Direction::{self, Egress, Ingress};
 use portcullis::policy::DropReason::*;
 use portcullis::policy::{Observed, Tally, Verdict};
 use portcullis::port::memory::Frame;

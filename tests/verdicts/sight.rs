@@ -1,13 +1,13 @@
 //! "What can the box see?": every row of the table, from a restricted VM, which shows what the box saw, and from an
 //! unrestricted one, whom nothing of it may cost a frame.
 
-use portcullis::packet::MacAddr;
+use portcullis::model::{Direction, MacAddr};
 use portcullis::policy::DropReason::{self, *};
 use portcullis::policy::Observed::{
     self, LaterFragment, TunnelEsp, TunnelEtherIp, TunnelGeneve, TunnelGre, TunnelGtpU, TunnelIpip, TunnelL2tp,
     TunnelMacsec, TunnelMpls, TunnelPppoe, TunnelSixInFour, TunnelTeredo, TunnelVxlan, TunnelWireguard,
 };
-use portcullis::policy::{Direction, Verdict};
+use portcullis::policy::Verdict;
 use portcullis::port::memory::Frame;
 use portcullis::testkit::{
     Answer, ETHERTYPES_OF_TAGS, FrameBuilder, NOBODY, PEER, Station, VM_A, VM_B, VM_C, World, allowed, denied, drops,

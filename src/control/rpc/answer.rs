@@ -6,9 +6,9 @@ use serde::ser::SerializeMap;
 use serde::{Deserialize, Serialize, Serializer};
 
 use super::{Id, RpcError};
+use crate::model::Revision;
 use crate::telemetry::report::{Judged, Report};
 use crate::vm::record::{Vm, VmId};
-use crate::vm::registry::Revision;
 
 /// What a call that was not refused is answered.
 #[derive(Clone, Debug, Serialize)]

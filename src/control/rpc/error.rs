@@ -4,7 +4,7 @@ use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
 use serde_json::Value;
 
-use crate::suggest::suggestion;
+use crate::text::{plain, suggestion};
 
 /// What kind of error: a stable name for programs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -144,22 +144,4 @@ pub(in crate::control) fn explained(message: &str, more_names: &[&str]) -> Strin
 
 pub(super) fn unplaced(message: &str) -> &str {
     message.rsplit_once(" at line ").map_or(message, |(message, _)| message)
-}
-
-/// Text fit to be printed on a terminal or into a log: one line, nothing that steers, the middle left out if it is
-/// longer than `chars_max`.
-#[must_use]
-pub fn plain(text: &str, chars_max: usize) -> String {
-    let steers = |c: char| {
-        c.is_control()
-            || matches!(c, '\u{200e}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
-    };
-    let visible = |c: char| if steers(c) { char::REPLACEMENT_CHARACTER } else { c };
-    let count = text.chars().count();
-    if count <= chars_max {
-        return text.chars().map(visible).collect();
-    }
-    let half = chars_max / 2;
-    let head = text.chars().take(half).map(visible);
-    head.chain(" … ".chars()).chain(text.chars().skip(count - half).map(visible)).collect()
 }

@@ -50,11 +50,11 @@ mod request;
 
 pub use self::answer::{Answer, Applied, Response, VersionAnswer, VmAnswer, VmEntry, VmsAnswer};
 pub(in crate::control) use self::error::{ECHO_CHARS_MAX, explained};
-pub use self::error::{Kind, RpcError, plain};
+pub use self::error::{Kind, RpcError};
 pub use self::request::{Batch, Id, Line, Request, parse_line};
 pub use super::params::METHODS;
+use crate::model::Revision;
 use crate::vm::record::{VmId, VmPatch, VmSet};
-use crate::vm::registry::Revision;
 
 /// Version of this contract: grows when something is removed or changes its meaning.
 pub const PROTOCOL: u32 = 1;

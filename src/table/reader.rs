@@ -3,10 +3,11 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
-use super::super::quiescent::Pass;
 use super::bucket::Narrow;
 use super::store::{Sought, View};
-use super::{Family, Generation, MacAddr, Scope, Table, VmIndex, VmState, valid_in};
+use super::{Family, Generation, Table, VmState, valid_in};
+use crate::model::{MacAddr, Scope, VmIndex};
+use crate::sync::quiescent::Pass;
 
 /// The handle of one worker: made once per worker, moved to its thread, never shared.
 ///
@@ -43,7 +44,7 @@ impl Reader {
     /// its last use.
     ///
     /// ```compile_fail,E0499
-    /// # use portcullis::vm::table::{Capacity, Table};
+    /// # use portcullis::table::{Capacity, Table};
     /// let (_writer, mut readers) = Table::create(Capacity { vms: 1, keys: 1 }, 1).unwrap();
     /// let old = readers[0].snapshot();
     /// let new = readers[0].snapshot();

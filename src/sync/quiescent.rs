@@ -29,14 +29,14 @@ use std::sync::Arc;
 
 use crossbeam::utils::CachePadded;
 
-use super::sync::{AtomicU64, Ordering, fence};
+use super::{AtomicU64, Ordering, fence};
 
 /// Number of a published state of the table: each publication adds one. The registry maps revisions onto it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Generation(pub u64);
 
 impl Generation {
-    pub(super) fn next(self) -> Self {
+    pub(crate) fn next(self) -> Self {
         Self(self.0.wrapping_add(1))
     }
 }
@@ -63,7 +63,7 @@ pub struct Grace {
 
 impl Grace {
     /// Nothing published yet, every worker offline. The passes go to one worker each, in the order of their numbers.
-    pub(super) fn new(workers: usize) -> (Arc<Self>, Vec<Pass>) {
+    pub(crate) fn new(workers: usize) -> (Arc<Self>, Vec<Pass>) {
         let seen: Box<[Seen]> = (0..workers).map(|_| Seen::new(CachePadded::new(AtomicU64::new(OFFLINE)))).collect();
         let grace = Arc::new(Self { published: CachePadded::new(AtomicU64::new(0)), seen });
         let passes = grace.seen.iter().map(|seen| Pass { grace: grace.clone(), seen: seen.clone(), online: false });
@@ -79,7 +79,7 @@ impl Grace {
     }
 
     /// For the one writer only: everything written so far is what `generation` stands for.
-    pub(super) fn publish(&self, generation: Generation) {
+    pub(crate) fn publish(&self, generation: Generation) {
         self.published.store(generation.0, Ordering::Release);
     }
 
@@ -119,7 +119,7 @@ impl Grace {
 
 /// One worker's part: exactly one exists per worker, it moves between threads but is never shared.
 #[derive(Debug)]
-pub(super) struct Pass {
+pub(crate) struct Pass {
     grace: Arc<Grace>,
     seen: Seen,
     /// What `seen` says, without asking it.
@@ -128,7 +128,7 @@ pub(super) struct Pass {
 
 impl Pass {
     /// From now on every grace period waits for this worker.
-    pub(super) fn go_online(&mut self) {
+    pub(crate) fn go_online(&mut self) {
         if !self.online {
             self.turn();
         }
@@ -143,18 +143,18 @@ impl Pass {
     }
 
     /// From now on no grace period waits for this worker. The caller reads nothing any more.
-    pub(super) fn go_offline(&mut self) {
+    pub(crate) fn go_offline(&mut self) {
         self.online = false;
         self.seen.store(OFFLINE, Ordering::Release);
     }
 
-    pub(super) fn is_online(&self) -> bool {
+    pub(crate) fn is_online(&self) -> bool {
         self.online
     }
 
     /// A turn ends and the next begins: gives up what was read so far and returns what may be read from now on.
     #[inline]
-    pub(super) fn turn(&mut self) -> Generation {
+    pub(crate) fn turn(&mut self) -> Generation {
         if !self.online {
             self.announce();
         }

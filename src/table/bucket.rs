@@ -24,8 +24,8 @@
 //! allocation with a larger alignment than `malloc`'s is filled by hand, which would cost a small installation the
 //! memory of a full table.
 
-use super::super::VmIndex;
-use super::super::sync::{AtomicU64, Ordering};
+use crate::model::VmIndex;
+use crate::sync::{AtomicU64, Ordering};
 
 /// Keys per bucket.
 pub(super) const SLOTS: usize = 5;

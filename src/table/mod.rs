@@ -15,7 +15,7 @@
 //! 1. writes what the parity of G + 1 selects and nothing else: keys first, then the value (Release);
 //! 2. publishes G + 1 with one Release store;
 //! 3. waits for the grace period: every worker that is online has said that it reads G + 1 (see
-//!    [`quiescent`](super::quiescent));
+//!    [`quiescent`](crate::sync::quiescent));
 //! 4. gives the parity of G the same contents and frees the slots that neither selects.
 //!
 //! Only then may the next batch begin. So when a batch begins, nobody reads the parity it writes, and both say the
@@ -84,10 +84,9 @@ use self::bucket::{INDEX, IPV4, Narrow, Probe, VALID_EVEN, VALID_ODD, Wide, Wide
 use self::hash::Hash;
 use self::lengths::Lengths;
 use self::store::{Size, Store};
-use super::quiescent::{Generation, Grace};
-use super::sync::{AtomicU64, Ordering, zeroed};
-use super::{ClassId, Key, Mode, Scope, VmIndex, VmState};
-use crate::packet::MacAddr;
+use crate::model::{ClassId, Key, MacAddr, Mode, Scope, VmIndex};
+use crate::sync::quiescent::{Generation, Grace};
+use crate::sync::{AtomicU64, Ordering, zeroed};
 
 pub use self::hash::Secret;
 pub use self::reader::{Reader, Snapshot, Station, Stations};
@@ -164,6 +163,24 @@ pub enum CreateError {
     Random(#[from] getrandom::Error),
 }
 
+/// What workers know of a VM beside its keys: enough to judge a frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct VmState {
+    /// Effective class: the override, or what the public address says.
+    pub class: ClassId,
+    /// The VM's own mode.
+    pub mode: Mode,
+    /// The inventory lists at least one MAC.
+    pub lists_macs: bool,
+    /// The inventory lists at least one IPv4 address or prefix.
+    pub lists_ipv4: bool,
+    /// The inventory lists at least one IPv6 address or prefix.
+    pub lists_ipv6: bool,
+    /// An IPv4 address that the inventory lists in full length, so that a frame which comes from it needs no look-up by
+    /// address; 0.0.0.0, which no inventory lists, if there is none.
+    pub ipv4: Ipv4Addr,
+}
+
 /// What writer and readers share. Made by [`Table::create`], used through [`Writer`] and [`Snapshot`].
 pub struct Table {
     hash: Hash,
@@ -180,9 +197,9 @@ impl Table {
     /// An empty table with its one writer and a reader for each worker, in the order of their numbers.
     ///
     /// ```
-    /// # use portcullis::packet::MacAddr;
-    /// # use portcullis::vm::table::{Capacity, Table};
-    /// # use portcullis::vm::{Key, Scope, VmIndex};
+    /// # use portcullis::model::MacAddr;
+    /// # use portcullis::table::{Capacity, Table};
+    /// # use portcullis::model::{Key, Scope, VmIndex};
     /// let (mut writer, mut readers) = Table::create(Capacity { vms: 10, keys: 100 }, 1).unwrap();
     /// let mac = MacAddr([0x52, 0x54, 0, 0, 0, 1]);
     ///

@@ -1,4 +1,4 @@
-//! "Did you mean …?" for names that people mistype.
+//! Words: "did you mean …?" for names that people mistype, and text fit to be printed.
 
 /// Most bytes of a name that is compared with others: nothing is near a longer one, and comparing costs its square.
 const NAME_BYTES_MAX: usize = 120;
@@ -32,6 +32,24 @@ pub fn did_you_mean<'a>(unknown: &str, known: impl IntoIterator<Item = &'a str>)
         .filter(|&(distance, _, name)| distance <= 1 + name.len() / 3)
         .min();
     nearest.map_or_else(String::new, |(_, _, name)| format!("; did you mean `{name}`?"))
+}
+
+/// Text fit to be printed on a terminal or into a log: one line, nothing that steers, the middle left out if it is
+/// longer than `chars_max`.
+#[must_use]
+pub fn plain(text: &str, chars_max: usize) -> String {
+    let steers = |c: char| {
+        c.is_control()
+            || matches!(c, '\u{200e}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
+    };
+    let visible = |c: char| if steers(c) { char::REPLACEMENT_CHARACTER } else { c };
+    let count = text.chars().count();
+    if count <= chars_max {
+        return text.chars().map(visible).collect();
+    }
+    let half = chars_max / 2;
+    let head = text.chars().take(half).map(visible);
+    head.chain(" … ".chars()).chain(text.chars().skip(count - half).map(visible)).collect()
 }
 
 #[cfg(test)]

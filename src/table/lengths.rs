@@ -4,9 +4,9 @@
 //! length plus one, the longest in the lowest byte, 0 after the last. A list of one parity changes only while every
 //! reader reads the other, so its two words cannot tear.
 
-use super::super::sync::{AtomicU64, Ordering};
 use super::Family;
 use super::bucket::VALID_EVEN;
+use crate::sync::{AtomicU64, Ordering};
 
 /// Different prefix lengths per family.
 pub(super) const LENGTHS_MAX: usize = 16;

@@ -1,7 +1,11 @@
-//! Where the table takes its atomics from: the standard library, or a checker that explores interleavings.
+//! What planes share memory by: where atomics come from, and grace periods.
+//!
+//! Atomics come from the standard library, or a checker that explores interleavings.
 //!
 //! `--cfg loom` enumerates them all (with the stale values that the memory model allows), `--cfg shuttle` draws long
 //! random ones. `table/check_loom.rs` and `table/check_shuttle.rs` say how to run them.
+
+pub mod quiescent;
 
 #[cfg(loom)]
 pub(crate) use loom::{

@@ -3,11 +3,12 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::super::sync::{Ordering, hint, sleep, thread};
 use super::bucket::VALID_EVEN;
 use super::lengths::{Counts, LENGTHS_MAX};
 use super::store::{Clerk, Inserted, Marks};
-use super::{Capacity, Family, Generation, Grace, Key, KeyProbe, Snapshot, Table, VmIndex, VmState, pack, valid_in};
+use super::{Capacity, Family, Generation, Grace, KeyProbe, Snapshot, Table, VmState, pack, valid_in};
+use crate::model::{Key, VmIndex};
+use crate::sync::{Ordering, hint, sleep, thread};
 use ipnet::IpNet;
 
 /// Why a batch cannot take a change. The batch is as it was before the call.

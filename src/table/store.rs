@@ -25,10 +25,10 @@
 //! unpublished batch appended, whose entries are not valid for it either: it finds nothing, which is the right answer
 //! at that point of its chain. It cannot go round for ever, since hops are bounded.
 
-use super::super::VmIndex;
-use super::super::sync::{AtomicU64, zeroed};
 use super::bucket::{Bucket, IPV4, Probe, SLOTS, WORDS_MAX, vm};
 use super::hash::scale;
+use crate::model::VmIndex;
+use crate::sync::{AtomicU64, zeroed};
 
 /// Longest chain, home bucket included; what bounds a reader's hops. That is 80 keys that meet in one bucket, where by
 /// chance the fullest bucket of a full table of a million has about 20.

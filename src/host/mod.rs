@@ -1,0 +1,7 @@
+//! What the machine has, and what to ask of it: CPUs, memory, EAL and its arguments.
+
+pub mod cores;
+#[cfg(feature = "dpdk")]
+pub mod eal;
+pub mod eal_args;
+pub mod memory;

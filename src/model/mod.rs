@@ -1,0 +1,13 @@
+//! The nouns that both planes, the wire and the tools share: numbers that must not be mixed up, addresses, directions.
+//!
+//! Nothing here does anything: what follows from a noun stands where it is used. Values are in host order.
+
+mod direction;
+mod ids;
+mod key;
+mod mac;
+
+pub use self::direction::{Direction, Mode};
+pub use self::ids::{ClassId, LinkIndex, Revision, Scope, VlanId, VmIndex};
+pub use self::key::Key;
+pub use self::mac::{MacAddr, MacAddrError};
