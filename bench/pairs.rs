@@ -15,6 +15,7 @@
 use std::error::Error;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::{Duration, Instant};
 
@@ -27,12 +28,11 @@ use portcullis::config::Config;
 use portcullis::dataplane::{Lane, Worker};
 use portcullis::host::eal;
 use portcullis::host::memory::{self, Layout, MBUF_CACHE};
-use portcullis::model::{Direction, LinkIndex};
-use portcullis::policy::{self, Policy, Verdict};
-use portcullis::table::{Reader, Snapshot};
+use portcullis::model::{self, Direction, LinkIndex};
+use portcullis::policy::{self, Reader, Snapshot, Verdict};
 use portcullis::telemetry::counters::Block;
 
-const LINK: LinkIndex = LinkIndex(0);
+const EGRESS: model::Way = model::Way { link: LinkIndex(0), direction: Direction::Egress };
 /// Room for a frame in one packet buffer.
 const ROOM_BYTES: u16 = 2048;
 /// How long one way of forwarding lasts before the other takes its turn.
@@ -97,10 +97,10 @@ fn main() -> Result<(), Box<dyn Error>> {
 
     let mut config = Config::default();
     config.table.keys = args.table_keys.unwrap_or(config.table.keys);
-    let policy = config.policy()?;
-    let (mut registry, mut readers) = vms::create(&config, &policy, 1)?;
+    let settings = Arc::new(config.policy()?);
+    let (mut registry, mut readers) = vms::create(&config, &settings, 1)?;
     vms::load(&mut registry, &input.vms)?;
-    let policy_drops = input.share_dropped(&policy, registry.snapshot())?;
+    let policy_drops = input.share_dropped(registry.snapshot())?;
 
     // The capture's frames live in the pool, beside rings and caches.
     let mbufs = (frames + 8192).next_power_of_two() * 2 - 1;
@@ -112,18 +112,23 @@ fn main() -> Result<(), Box<dyn Error>> {
     let (_outside, outside) = start(eal, &pool, "net_null1")?;
     let block = Block::new(1, config.table.vms as usize);
     let turns = CachePadded::new(AtomicU64::new(0));
-    let lane = |direction, rx, tx| Lane { link: LINK, direction, rx, tx, burst: Burst::with_limit(eal, args.burst) };
+    let lane = |direction, rx, tx| Lane {
+        way: model::Way { direction, ..EGRESS },
+        rx,
+        tx,
+        burst: Burst::with_limit(eal, args.burst),
+    };
     let mut bench = Bench {
-        worker: Worker::new(&policy, &block, &turns),
+        worker: Worker::new(&block, &turns),
         // The other way brings nothing, but asking costs, as it does testpmd.
         lanes: [lane(Direction::Egress, inside.0, outside.1), lane(Direction::Ingress, outside.0, inside.1)],
         reader: readers.remove(0),
     };
 
     bench.slice(Way::Filter, 500 * SLICE);
-    let counted = block.lane(LINK, Direction::Egress);
+    let counted = block.lane(EGRESS);
     let pairs: Vec<Pair> = (0..args.pairs).map(|_| bench.pair(args.slices)).collect();
-    let after = block.lane(LINK, Direction::Egress);
+    let after = block.lane(EGRESS);
     // A part of the capture at the end of the last slice is all that the two shares may differ by.
     let dropped = 1.0 - (after.tx - counted.tx) as f64 / (after.rx - counted.rx) as f64;
     if (dropped - policy_drops).abs() > 0.002 {
@@ -165,11 +170,11 @@ impl Input {
         made.success().then_some(Self { capture, vms }).ok_or_else(|| format!("{script} failed").into())
     }
 
-    fn share_dropped(&self, policy: &Policy, snapshot: Snapshot<'_>) -> Result<f64, Box<dyn Error>> {
+    fn share_dropped(&self, snapshot: Snapshot<'_>) -> Result<f64, Box<dyn Error>> {
         let (mut frames, mut dropped) = (0, 0);
         capture::for_each_frame(&self.capture, |frame, _| {
             frames += 1;
-            let decision = policy::decide(policy, snapshot, LINK, Direction::Egress, frame, frame.len());
+            let decision = policy::decide(snapshot, EGRESS, frame, frame.len());
             dropped += u32::from(decision.verdict() != Verdict::Forward);
             true
         })?;

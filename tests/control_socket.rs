@@ -6,11 +6,12 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::Shutdown;
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use portcullis::control::{Client, ClientError, Limits, Server, Socket, State};
 use portcullis::exit::Exit;
-use portcullis::model::{ClassId, Revision};
+use portcullis::model::Revision;
 use portcullis::table::{Capacity, Reader, Table};
 use portcullis::vm::registry::Registry;
 use serde_json::{Value, json};
@@ -31,8 +32,7 @@ fn start_with(limits: Limits) -> Served {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("control.sock");
     let (writer, readers) = Table::create(Capacity { vms: 1000, keys: 4000 }, 1).unwrap();
-    let classes = [("restricted".to_owned(), ClassId(0)), ("unrestricted".to_owned(), ClassId(1))];
-    let state = State::new(Registry::new(writer, classes, Vec::new()), Vec::new(), vec!["uplink".into()]);
+    let state = State::new(Registry::new(writer, Arc::default()), Vec::new(), vec!["uplink".into()]);
     let server = Server::start_with(Socket::take(&path).unwrap(), state, limits).unwrap();
     Served { _folder: folder, path, server, _readers: readers }
 }
@@ -335,8 +335,7 @@ fn a_worker_that_stands_still_makes_changes_late_and_nothing_else() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("control.sock");
     let (writer, mut readers) = Table::create(Capacity { vms: 10, keys: 10 }, 1).unwrap();
-    let classes = [("restricted".to_owned(), ClassId(0)), ("unrestricted".to_owned(), ClassId(1))];
-    let state = State::new(Registry::new(writer, classes, Vec::new()), Vec::new(), Vec::new());
+    let state = State::new(Registry::new(writer, Arc::default()), Vec::new(), Vec::new());
     let _server = Server::start(Socket::take(&path).unwrap(), state).unwrap();
     let mut client = Client::connect(&path).unwrap();
     readers[0].go_online();

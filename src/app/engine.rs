@@ -14,9 +14,8 @@ use tracing::{info, warn};
 use crate::config::{Config, Device};
 use crate::dataplane::{Lane, Worker};
 use crate::host::memory::{Layout, MBUF_CACHE, Plan};
-use crate::model::{Direction, LinkIndex};
-use crate::policy::Policy;
-use crate::table::Reader;
+use crate::model::{Direction, LinkIndex, Way};
+use crate::policy::Reader;
 use crate::telemetry::counters::{Block, LaneCounts};
 use crate::telemetry::report::PortLosses;
 
@@ -79,8 +78,6 @@ type DpdkLane = Lane<RxQueue, TxQueue>;
 /// Shared by the workers and whoever watches them.
 #[derive(Debug)]
 pub struct Shared {
-    /// What decides beside the table.
-    pub policy: Arc<Policy>,
     /// One for each worker.
     pub blocks: Vec<Arc<Block>>,
     turns: Vec<CachePadded<AtomicU64>>,
@@ -94,12 +91,12 @@ impl Shared {
         self.turns.iter().map(|turns| turns.load(Ordering::Relaxed))
     }
 
-    /// All workers together, one link and direction.
+    /// All workers together, one way.
     #[must_use]
-    pub fn lane(&self, link: LinkIndex, direction: Direction) -> LaneCounts {
+    pub fn lane(&self, way: Way) -> LaneCounts {
         let mut total = LaneCounts::default();
         for block in &self.blocks {
-            total.add(&block.lane(link, direction));
+            total.add(&block.lane(way));
         }
         total
     }
@@ -167,7 +164,6 @@ impl Engine {
         eal: &Eal,
         config: &Config,
         plan: Plan,
-        policy: Arc<Policy>,
         readers: Vec<Reader>,
         vms: usize,
     ) -> Result<Self, EngineError> {
@@ -216,7 +212,7 @@ impl Engine {
             for (worker, (inside, outside)) in lanes.iter_mut().zip(inside_queues.into_iter().zip(outside_queues)) {
                 let lane = |direction, rx, tx| {
                     let burst = Burst::with_limit(eal, BURST_FRAMES);
-                    Lane { link: LinkIndex(at), direction, rx, tx, burst }
+                    Lane { way: Way { link: LinkIndex(at), direction }, rx, tx, burst }
                 };
                 worker.push(lane(Direction::Egress, inside.0, outside.1));
                 worker.push(lane(Direction::Ingress, outside.0, inside.1));
@@ -224,7 +220,6 @@ impl Engine {
         }
 
         let shared = Arc::new(Shared {
-            policy,
             blocks: (0..workers).map(|_| Arc::new(Block::new(config.links.len(), vms))).collect(),
             turns: (0..workers).map(|_| CachePadded::new(AtomicU64::new(0))).collect(),
             stop: AtomicBool::new(false),
@@ -325,7 +320,7 @@ fn launch(
     let shared = Arc::clone(shared);
     lcore::launch(eal, lcore, move || {
         if let (Some(block), Some(turns)) = (shared.blocks.get(number), shared.turns.get(number)) {
-            Worker::new(&shared.policy, block, turns).run(&mut lanes, &mut reader, &shared.stop);
+            Worker::new(block, turns).run(&mut lanes, &mut reader, &shared.stop);
         }
         drop(shared);
         // Nobody listens any more only when the engine was dropped without being stopped.
@@ -337,7 +332,7 @@ fn launch(
 fn collect(lanes: Vec<DpdkLane>, queues: &mut Vec<(Queues, Queues)>) {
     let mut lanes = lanes.into_iter();
     while let (Some(egress), Some(ingress)) = (lanes.next(), lanes.next()) {
-        let link = egress.link.0;
+        let link = egress.way.link.0;
         if queues.len() <= link {
             queues.resize_with(link + 1, Default::default);
         }

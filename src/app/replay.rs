@@ -19,8 +19,8 @@ use crate::exit::{Exit, Failure};
 use crate::host::cores::Cores;
 use crate::host::eal;
 use crate::host::memory::{self, Layout, Plan};
-use crate::model::{Direction, LinkIndex};
-use crate::policy::{self, ClassBecause, Decision, Policy, Verdict, VmFacts};
+use crate::model::{Direction, LinkIndex, Way};
+use crate::policy::{self, ClassBecause, Decision, Verdict, VmFacts};
 use crate::telemetry::report::Report;
 use crate::vm::registry::Registry;
 
@@ -93,10 +93,10 @@ impl Replay {
             }
         }
         self.replace_devices(&mut config, inside, outside)?;
-        let policy = Arc::new(config.policy().map_err(|error| Failure::new(Exit::Configuration, error))?);
+        let settings = Arc::new(config.policy().map_err(|error| Failure::new(Exit::Configuration, error))?);
 
         // Everything that the VM lines can have wrong is found before EAL starts.
-        let (mut registry, _) = vms::create(&config, &policy, 0)?;
+        let (mut registry, _) = vms::create(&config, &settings, 0)?;
         if let Some(path) = &self.vms {
             vms::load(&mut registry, path)?;
         }
@@ -110,7 +110,7 @@ impl Replay {
         self.prepare_outputs()?;
         let session = eal::init(&arguments)?;
         let eal = &session.eal;
-        let (mut registry, readers) = vms::create(&config, &policy, eal.worker_lcores().len())?;
+        let (mut registry, readers) = vms::create(&config, &settings, eal.worker_lcores().len())?;
         if readers.is_empty() {
             return Err(Failure::new(Exit::Configuration, "EAL has no worker lcore, so nothing would be forwarded"));
         }
@@ -118,7 +118,7 @@ impl Replay {
             vms::load(&mut registry, path)?;
         }
         let vms = config.table.vms as usize;
-        let mut engine = Engine::start(eal, &config, plan, Arc::clone(&policy), readers, vms)?;
+        let mut engine = Engine::start(eal, &config, plan, readers, vms)?;
         let expected = [inside, outside].map(|summary| summary.map_or(0, |summary| summary.frames));
         let drained = wait(&engine, expected);
         engine.halt();
@@ -130,7 +130,7 @@ impl Replay {
             LinkLosses { inside, outside }
         });
         let report = state.report(true);
-        let why = self.why(&policy, state.registry())?;
+        let why = self.why(state.registry())?;
         drop(state);
         let stopped = engine.stop();
 
@@ -217,18 +217,20 @@ impl Replay {
     }
 
     /// Explains the first frame that was dropped, from inside if there is one.
-    fn why(&self, policy: &Policy, registry: &Registry) -> Result<Option<Why>, Failure> {
+    fn why(&self, registry: &Registry) -> Result<Option<Why>, Failure> {
         let sides = [(Direction::Egress, &self.inside), (Direction::Ingress, &self.outside)];
         for (direction, path) in sides {
             let Some(path) = path else { continue };
             let (mut frame, mut found) = (0, None);
+            let way = Way { link: LinkIndex(0), direction };
             capture::for_each_frame(path, |bytes, _| {
                 frame += 1;
                 let snapshot = registry.snapshot();
-                let decision = policy::decide(policy, snapshot, LinkIndex(0), direction, bytes, bytes.len());
+                let decision = policy::decide(snapshot, way, bytes, bytes.len());
                 let judged = matches!(decision, Decision::Judged(..));
                 if judged && matches!(decision.verdict(), Verdict::Drop(_)) {
-                    found = Some(policy::explain(policy, direction, bytes, decision, |vm| facts(registry, vm)));
+                    found =
+                        Some(policy::explain(snapshot.settings, direction, bytes, decision, |vm| facts(registry, vm)));
                 }
                 found.is_none()
             })?;
@@ -341,7 +343,7 @@ fn wait(engine: &Engine, expected: [u64; 2]) -> Result<(), Failure> {
     }
     let mut last = (0, Instant::now());
     loop {
-        let received = Direction::ALL.map(|direction| engine.shared.lane(LinkIndex(0), direction).rx);
+        let received = Direction::ALL.map(|direction| engine.shared.lane(Way { link: LinkIndex(0), direction }).rx);
         if received == expected {
             bar.finish_and_clear();
             return Ok(());

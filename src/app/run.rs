@@ -101,14 +101,14 @@ impl Run {
     /// Whatever keeps it from starting.
     pub fn run(&self) -> Result<Report, Failure> {
         let Preview { eal_arguments, cores, plan, config } = self.preview()?;
-        let policy = Arc::new(config.policy().map_err(|error| Failure::new(Exit::Configuration, error))?);
+        let settings = Arc::new(config.policy().map_err(|error| Failure::new(Exit::Configuration, error))?);
         let stop = Arc::new(AtomicBool::new(false));
         for signal in [SIGTERM, SIGINT] {
             signal_hook::flag::register(signal, Arc::clone(&stop)).map_err(|error| Failure::new(Exit::Os, error))?;
         }
         if let Some(path) = &self.vms {
             // Everything that the lines can have wrong is found before anything starts.
-            let (mut registry, _) = vms::create(&config, &policy, 0)?;
+            let (mut registry, _) = vms::create(&config, &settings, 0)?;
             vms::load(&mut registry, path)?;
         }
         let socket = Socket::take(&config.control.socket).map_err(socket_failure)?;
@@ -118,7 +118,7 @@ impl Run {
 
         let session = eal::init(&eal_arguments)?;
         let eal = &session.eal;
-        let (mut registry, readers) = vms::create(&config, &policy, eal.worker_lcores().len())?;
+        let (mut registry, readers) = vms::create(&config, &settings, eal.worker_lcores().len())?;
         if readers.is_empty() {
             let message =
                 "EAL has no worker lcore (`dpdk.cores`, or `-l` among the EAL options): nothing would be forwarded";
@@ -128,7 +128,7 @@ impl Run {
             vms::load(&mut registry, path)?;
         }
         let known = registry.len();
-        let mut engine = Engine::start(eal, &config, plan, Arc::clone(&policy), readers, config.table.vms as usize)?;
+        let mut engine = Engine::start(eal, &config, plan, readers, config.table.vms as usize)?;
         let state = state(&config, registry, &engine.shared).with_dpdk_version(eal.version());
         let server = Server::start(socket, state)
             .map_err(|error| Failure::new(Exit::Os, format_args!("the control socket cannot be served: {error}")))?;

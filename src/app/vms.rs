@@ -1,12 +1,12 @@
 //! VM records to start with.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use crate::config::Config;
 use crate::exit::{Exit, Failure};
-use crate::model::ClassId;
-use crate::policy::Policy;
-use crate::table::{Capacity, Reader, Table};
+use crate::policy::{Reader, Settings};
+use crate::table::{Capacity, Table};
 use crate::vm::lines;
 use crate::vm::registry::{Edit, Registry};
 
@@ -14,11 +14,11 @@ use crate::vm::registry::{Edit, Registry};
 ///
 /// # Errors
 /// Not enough memory for the table.
-pub fn create(config: &Config, policy: &Policy, workers: usize) -> Result<(Registry, Vec<Reader>), Failure> {
+pub fn create(config: &Config, settings: &Arc<Settings>, workers: usize) -> Result<(Registry, Vec<Reader>), Failure> {
     let capacity = Capacity { vms: config.table.vms, keys: config.table.keys };
     let (writer, readers) = Table::create(capacity, workers).map_err(|error| Failure::new(Exit::Os, error))?;
-    let classes = (0..).zip(policy.classes.iter()).map(|(id, class)| (class.name.clone(), ClassId(id)));
-    Ok((Registry::new(writer, classes, policy.via.clone()), readers))
+    let readers = readers.into_iter().map(|vms| Reader::new(vms, Arc::clone(settings))).collect();
+    Ok((Registry::new(writer, Arc::clone(settings)), readers))
 }
 
 /// Reads a file of VM lines and takes all of it, or nothing.

@@ -16,7 +16,7 @@ use serde::Deserialize;
 pub use device::{Device, DeviceError};
 
 use crate::model::{Direction, MacAddr, Mode, Scope, VlanId};
-use crate::policy::{Class, Classes, Policy, PortRange, RESTRICTED, Relay, UNRESTRICTED, VlanScopes};
+use crate::policy::{Class, Classes, PortRange, RESTRICTED, Relay, Settings, UNRESTRICTED, VlanScopes};
 use crate::text::{did_you_mean, suggestion};
 
 /// Everything the file says.
@@ -379,7 +379,7 @@ impl Config {
     ///
     /// # Errors
     /// A class or relay that cannot be.
-    pub fn policy(&self) -> Result<Policy, Wrong> {
+    pub fn policy(&self) -> Result<Settings, Wrong> {
         let restricted = match self.classes.get(RESTRICTED) {
             Some(section) => class(RESTRICTED, section),
             None => Classes::default().get(crate::model::ClassId::RESTRICTED).clone(),
@@ -418,7 +418,7 @@ impl Config {
                 return wrong(format!("policy.relay[{at}].prefix"), message);
             }
         }
-        Ok(Policy {
+        Ok(Settings {
             classes,
             unknown_class,
             mode: self.policy.mode,

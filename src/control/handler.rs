@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::rpc::{self, Answer, Applied, Call, Kind, RpcError, VersionAnswer, VmAnswer, VmEntry, VmsAnswer};
-use crate::model::{Direction, LinkIndex, Revision, VmIndex};
+use crate::model::{Direction, LinkIndex, Revision, VmIndex, Way};
 use crate::table::{NotSettled, TableError};
 use crate::telemetry::counters::{Block, LaneCounts};
 use crate::telemetry::report::{self, Judged, LinkReport, PortLosses, Report};
@@ -143,7 +143,7 @@ impl State {
     pub fn report(&self, with_vms: bool) -> Report {
         let links = self.links.iter().enumerate().map(|(at, name)| {
             let LinkLosses { inside, outside } = (self.losses)(LinkIndex(at));
-            let lane = |direction| self.lane(LinkIndex(at), direction);
+            let lane = |direction| self.lane(Way { link: LinkIndex(at), direction });
             let (egress, ingress) = (lane(Direction::Egress), lane(Direction::Ingress));
             LinkReport { name: name.clone(), egress, ingress, inside, outside }
         });
@@ -189,9 +189,9 @@ impl State {
     }
 
     /// All workers together.
-    fn lane(&self, link: LinkIndex, direction: Direction) -> LaneCounts {
+    fn lane(&self, way: Way) -> LaneCounts {
         let mut sum = LaneCounts::default();
-        self.counters.iter().for_each(|block| sum.add(&block.lane(link, direction)));
+        self.counters.iter().for_each(|block| sum.add(&block.lane(way)));
         sum
     }
 
@@ -302,7 +302,7 @@ mod tests {
     use super::*;
     use crate::control::rpc::{Line, parse_line};
     use crate::model::ClassId;
-    use crate::policy::Tally;
+    use crate::policy::{Class, Classes, Settings, Tally};
     use crate::table::{Capacity, Reader, Table};
     use crate::telemetry::counters::BurstCounts;
     use serde_json::{Value, json};
@@ -312,9 +312,11 @@ mod tests {
     /// A box of two workers and one link, its classes those of an operator who added one.
     fn state() -> (State, Vec<Reader>, Vec<Arc<Block>>) {
         let (writer, readers) = Table::create(CAPACITY, 2).unwrap();
-        let classes = [("restricted", 0), ("unrestricted", 1), ("mta-only", 2)];
-        let classes = classes.map(|(name, id)| (name.to_owned(), ClassId(id)));
-        let registry = Registry::new(writer, classes, vec!["52:54:00:ff:ff:01".parse().unwrap()]);
+        let restricted = Classes::default().get(ClassId::RESTRICTED).clone();
+        let mta_only = Class { name: "mta-only".into(), ..restricted.clone() };
+        let classes = Classes::new(restricted, [mta_only]).unwrap();
+        let via = vec!["52:54:00:ff:ff:01".parse().unwrap()];
+        let registry = Registry::new(writer, Arc::new(Settings { classes, via, ..Settings::default() }));
         let blocks: Vec<_> = (0..2).map(|_| Arc::new(Block::new(1, CAPACITY.vms as usize))).collect();
         let state = State::new(registry, blocks.clone(), vec!["uplink".into()]).with_patience(Duration::ZERO);
         (state, readers, blocks)
@@ -506,7 +508,7 @@ mod tests {
             let mut burst = BurstCounts::default();
             burst.received(4);
             burst.sent(4);
-            block.add_burst(LinkIndex(0), Direction::Egress, &mut burst);
+            block.add_burst(Way { link: LinkIndex(0), direction: Direction::Egress }, &mut burst);
             block.add_judged(None, Direction::Ingress, Tally::Allowed);
         }
         let stats = ask(&mut state, "stats.get", &json!({})).unwrap();

@@ -1,13 +1,12 @@
 //! One burst through the policy. Pure but for the frames it frees and the counters it writes; no allocation, no lock,
 //! no system call.
 
-use crate::model::{Direction, LinkIndex};
+use crate::model::{Direction, Way};
 use crate::packet::HEAD_BYTES_MAX;
 use crate::policy::{
-    self, ByClass, Decision, DropReason, Judgement, Observed, Policy, Question, Sieved, Tally, Verdict,
+    self, ByClass, Decision, DropReason, Judgement, Observed, Question, Sieved, Snapshot, Tally, Verdict,
 };
 use crate::port::{BURST_FRAMES_MAX, Frames};
-use crate::table::Snapshot;
 use crate::telemetry::counters::{Block, BurstCounts};
 
 /// What a worker keeps from burst to burst so that none allocates.
@@ -32,17 +31,17 @@ impl Default for Pipeline {
 #[inline]
 pub fn filter_burst<F: Frames>(
     pipeline: &mut Pipeline,
-    policy: &Policy,
     snapshot: Snapshot<'_>,
-    (link, direction): (LinkIndex, Direction),
+    way: Way,
     burst: &mut F,
     counts: &mut BurstCounts,
     block: &Block,
 ) {
-    let Sieved { closed, mut others } = policy::sieve(policy, direction, burst.heads(), |index| burst.head(index));
-    let mut rulings = Rulings { direction, counts, block, dropped: 0 };
+    let Sieved { closed, mut others } =
+        policy::sieve(snapshot.settings, way.direction, burst.heads(), |index| burst.head(index));
+    let mut rulings = Rulings { direction: way.direction, counts, block, dropped: 0 };
     if closed != 0 {
-        others |= match ByClass::open(policy, snapshot, (link, direction)) {
+        others |= match ByClass::open(snapshot, way) {
             Some(by_class) => rulings.answer(&by_class, burst, closed, &mut pipeline.questions),
             None => closed,
         };
@@ -56,7 +55,7 @@ pub fn filter_burst<F: Frames>(
                 pipeline.head.get(..gathered).unwrap_or(&[])
             }
         };
-        match policy::decide(policy, snapshot, link, direction, head, length) {
+        match policy::decide(snapshot, way, head, length) {
             Decision::Settled(verdict, observed) => rulings.settle(index, verdict, observed),
             Decision::Judged(judgement) => rulings.judge(index, judgement),
         }

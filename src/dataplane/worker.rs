@@ -5,10 +5,9 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use crossbeam::utils::CachePadded;
 
 use super::pipeline::{Pipeline, filter_burst};
-use crate::model::{Direction, LinkIndex};
-use crate::policy::{DropReason, Policy};
+use crate::model::Way;
+use crate::policy::{DropReason, Reader, Snapshot};
 use crate::port::{Frames, Rx, Tx};
-use crate::table::{Reader, Snapshot};
 use crate::telemetry::counters::{Block, BurstCounts};
 
 /// How often a full transmit queue is asked again before the rest of the burst is dropped as `tx_full`: long enough for
@@ -18,10 +17,8 @@ const TX_ATTEMPTS_MAX: usize = 16;
 /// One way through a link: what enters by `rx` leaves by `tx`, or is dropped.
 #[derive(Debug)]
 pub struct Lane<R: Rx, T> {
-    /// The link it belongs to.
-    pub link: LinkIndex,
-    /// Which way it goes.
-    pub direction: Direction,
+    /// The way of its frames.
+    pub way: Way,
     /// Queue of the port where frames enter.
     pub rx: R,
     /// Queue of the other port.
@@ -33,7 +30,6 @@ pub struct Lane<R: Rx, T> {
 /// What one worker needs beside its lanes.
 #[derive(Debug)]
 pub struct Worker<'a> {
-    policy: &'a Policy,
     block: &'a Block,
     /// Grows with every turn: the watchdog's sign of life.
     turns: &'a CachePadded<AtomicU64>,
@@ -44,8 +40,8 @@ pub struct Worker<'a> {
 impl<'a> Worker<'a> {
     /// A worker that counts into `block` and shows that it lives in `turns`.
     #[must_use]
-    pub fn new(policy: &'a Policy, block: &'a Block, turns: &'a CachePadded<AtomicU64>) -> Self {
-        Self { policy, block, turns, pipeline: Pipeline::default(), counts: BurstCounts::default() }
+    pub fn new(block: &'a Block, turns: &'a CachePadded<AtomicU64>) -> Self {
+        Self { block, turns, pipeline: Pipeline::default(), counts: BurstCounts::default() }
     }
 
     /// Forwards until `stop` is set. Nothing is held between turns, so nothing is left to drain.
@@ -73,7 +69,7 @@ impl<'a> Worker<'a> {
         R: Rx,
         T: Tx<Burst = R::Burst>,
     {
-        let Lane { link, direction, rx, tx, burst } = lane;
+        let Lane { way, rx, tx, burst } = lane;
         rx.receive(burst);
         let received = burst.count();
         if received == 0 {
@@ -81,7 +77,7 @@ impl<'a> Worker<'a> {
         }
         let counts = &mut self.counts;
         counts.received(received as u64);
-        filter_burst(&mut self.pipeline, self.policy, snapshot, (*link, *direction), burst, counts, self.block);
+        filter_burst(&mut self.pipeline, snapshot, *way, burst, counts, self.block);
 
         let kept = burst.count();
         for _ in 0..TX_ATTEMPTS_MAX {
@@ -96,7 +92,7 @@ impl<'a> Worker<'a> {
             counts.dropped(DropReason::TxFull, refused as u64);
             burst.keep(0);
         }
-        self.block.add_burst(*link, *direction, counts);
+        self.block.add_burst(*way, counts);
         received
     }
 }

@@ -1,5 +1,7 @@
 //! Which way a frame goes, and how seriously a denial is meant.
 
+use super::LinkIndex;
+
 /// Which way a frame travels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -22,6 +24,16 @@ impl Direction {
             Self::Ingress => "ingress",
         }
     }
+}
+
+/// The way of a frame: the link it came in by, and in which direction. Everything that is decided or counted of frames in
+/// bulk is decided and counted for a way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Way {
+    /// The link.
+    pub link: LinkIndex,
+    /// The direction.
+    pub direction: Direction,
 }
 
 /// Whether a denied frame is dropped or only counted.

@@ -7,7 +7,7 @@ mod ids;
 mod key;
 mod mac;
 
-pub use self::direction::{Direction, Mode};
+pub use self::direction::{Direction, Mode, Way};
 pub use self::ids::{ClassId, LinkIndex, Revision, Scope, VlanId, VmIndex};
 pub use self::key::Key;
 pub use self::mac::{MacAddr, MacAddrError};

@@ -8,11 +8,11 @@
 //!
 //! Whatever has no answer here goes to [`decide`](super::decide), which knows all the rules.
 
-use super::Policy;
 use super::identity::vm_side;
-use crate::model::{Direction, LinkIndex, Mode, VlanId, VmIndex};
+use super::{Settings, Snapshot};
+use crate::model::{Direction, Mode, VlanId, VmIndex, Way};
 use crate::packet::{PlainIpv4, PlainIpv6, Ports};
-use crate::table::{Snapshot, Station, Stations};
+use crate::table::{Station, Stations};
 
 /// What must be looked at in a burst, a bit for each frame. The others are forwarded without a word.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,12 +28,12 @@ pub struct Sieved {
 /// `head` gives one of them.
 #[inline(always)]
 pub fn sieve<'f>(
-    policy: &Policy,
+    settings: &Settings,
     direction: Direction,
     heads: impl DoubleEndedIterator<Item = &'f [u8]>,
     head: impl Fn(usize) -> &'f [u8],
 ) -> Sieved {
-    let closed = |port| policy.classes.any_closes(port);
+    let closed = |port| settings.classes.any_closes(port);
     // Two loops, so that neither asks for the direction.
     match direction {
         Direction::Egress => sift(heads, head, |ports| closed(ports.destination)),
@@ -70,7 +70,6 @@ fn sift<'f>(
 /// Answers for frames that [`sieve`] calls closed, as long as classes alone decide.
 #[derive(Clone, Copy, Debug)]
 pub struct ByClass<'a> {
-    policy: &'a Policy,
     snapshot: Snapshot<'a>,
     stations: Stations<'a>,
     direction: Direction,
@@ -99,11 +98,12 @@ pub struct Answer {
 impl<'a> ByClass<'a> {
     /// For a burst that enters here; nothing if more than classes decides there.
     #[inline]
-    pub fn open(policy: &'a Policy, snapshot: Snapshot<'a>, (link, direction): (LinkIndex, Direction)) -> Option<Self> {
+    pub fn open(snapshot: Snapshot<'a>, way: Way) -> Option<Self> {
+        let Snapshot { vms, settings } = snapshot;
         // Plain frames have no tag.
-        let stations = snapshot.stations(policy.scope(link, VlanId(0)));
-        let by_class = policy.judges(direction) && policy.mode == Mode::Enforce;
-        by_class.then_some(Self { policy, snapshot, stations, direction })
+        let stations = vms.stations(settings.scope(way, VlanId(0)));
+        let by_class = settings.judges(way.direction) && settings.mode == Mode::Enforce;
+        by_class.then_some(Self { snapshot, stations, direction: way.direction })
     }
 
     /// Begins to look up whose frame it is.
@@ -112,7 +112,7 @@ impl<'a> ByClass<'a> {
         let Some(frame) = PlainIpv4::read(head) else { return Question::default() };
         let (mac, _) = vm_side(self.direction, frame.source_mac(), frame.destination_mac());
         let (address, peer) = vm_side(self.direction, frame.source(), frame.destination());
-        let address = if self.policy.is_relay(peer.into()) { 0 } else { address.to_bits() };
+        let address = if self.snapshot.settings.is_relay(peer.into()) { 0 } else { address.to_bits() };
         Question { station: self.stations.seek(mac), address, ports: frame.ports() }
     }
 
@@ -120,8 +120,8 @@ impl<'a> ByClass<'a> {
     #[inline(always)]
     pub fn answer(&self, question: &Question) -> Option<Answer> {
         let vm = self.stations.vm(question.station)?;
-        let state = self.snapshot.state(vm);
-        let class = self.policy.classes.get(state.class);
+        let state = self.snapshot.vms.state(vm);
+        let class = self.snapshot.settings.classes.get(state.class);
         let agrees = question.address != 0 && state.ipv4.to_bits() == question.address;
         if !agrees || state.mode != Mode::Enforce || class.mode != Mode::Enforce {
             return None;
@@ -136,12 +136,13 @@ impl<'a> ByClass<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::LinkIndex;
     use crate::testkit::{FrameBuilder, NOBODY, PEER, RELAY, VM_A, VM_B, VM_C, World, frame, world};
 
-    const LINK: LinkIndex = LinkIndex(0);
+    const EGRESS: Way = Way { link: LinkIndex(0), direction: Direction::Egress };
 
     fn sieved(direction: Direction, frames: &[Vec<u8>]) -> Sieved {
-        sieve(&Policy::default(), direction, frames.iter().map(Vec::as_slice), |index| &frames[index])
+        sieve(&Settings::default(), direction, frames.iter().map(Vec::as_slice), |index| &frames[index])
     }
 
     #[test]
@@ -170,7 +171,7 @@ mod tests {
     }
 
     fn answer(world: &World, frame: FrameBuilder) -> Option<Answer> {
-        let by_class = ByClass::open(&world.policy, world.registry.snapshot(), (LINK, Direction::Egress))?;
+        let by_class = ByClass::open(world.snapshot(), EGRESS)?;
         by_class.answer(&by_class.ask(&frame.bytes()))
     }
 

@@ -6,10 +6,9 @@
 use std::net::IpAddr;
 
 use super::identity::{self, Finding, Identity, vm_side};
-use super::{DropReason, Observed, Policy, Tally, Verdict};
-use crate::model::{Direction, LinkIndex, MacAddr};
+use super::{DropReason, Observed, Settings, Snapshot, Tally, Verdict};
+use crate::model::{Direction, MacAddr, Way};
 use crate::packet::{Opaque, Other, Outcome, Packet, Ports, Tunnel};
-use crate::table::Snapshot;
 
 /// A frame that must be judged: the evidence, without the frame.
 #[derive(Clone, Copy, Debug)]
@@ -85,47 +84,36 @@ impl Decision {
 }
 
 /// Decides about one frame: `head` holds its first bytes, `length` is its true length (see [`Packet::parse`]).
-pub fn decide(
-    policy: &Policy,
-    snapshot: Snapshot<'_>,
-    link: LinkIndex,
-    direction: Direction,
-    head: &[u8],
-    length: usize,
-) -> Decision {
+pub fn decide(snapshot: Snapshot<'_>, way: Way, head: &[u8], length: usize) -> Decision {
+    let settings = snapshot.settings;
     let Ok(packet) = Packet::parse(head, length) else {
         return Decision::Settled(Verdict::Drop(DropReason::Runt), None);
     };
     // Rules 2 to 4 need no VM; the others do.
     match packet.outcome {
-        Outcome::Tcp(ports) if !matters(policy, direction, ports) => Decision::Settled(Verdict::Forward, None),
-        Outcome::Tcp(ports) => judge(policy, snapshot, (link, direction), &packet, Ok(ports)),
-        Outcome::Opaque(reason) => judge(policy, snapshot, (link, direction), &packet, Err(reason)),
-        Outcome::Other(other) => Decision::Settled(Verdict::Forward, observe(policy, other)),
+        Outcome::Tcp(ports) if !matters(settings, way.direction, ports) => Decision::Settled(Verdict::Forward, None),
+        Outcome::Tcp(ports) => judge(snapshot, way, &packet, Ok(ports)),
+        Outcome::Opaque(reason) => judge(snapshot, way, &packet, Err(reason)),
+        Outcome::Other(other) => Decision::Settled(Verdict::Forward, observe(settings, other)),
         Outcome::LaterFragment => Decision::Settled(Verdict::Forward, Some(Observed::LaterFragment)),
     }
 }
 
 /// A closed port or an opaque frame: the VM decides.
-fn judge(
-    policy: &Policy,
-    snapshot: Snapshot<'_>,
-    (link, direction): (LinkIndex, Direction),
-    packet: &Packet<'_>,
-    subject: Result<Ports, Opaque>,
-) -> Decision {
-    if !policy.judges(direction) {
+fn judge(snapshot: Snapshot<'_>, way: Way, packet: &Packet<'_>, subject: Result<Ports, Opaque>) -> Decision {
+    let settings = snapshot.settings;
+    if !settings.judges(way.direction) {
         return Decision::Settled(Verdict::Forward, None);
     }
-    let case = Case::of(direction, packet, subject);
-    let identity = identity::identify(policy, snapshot, policy.scope(link, packet.vlan), case.mac, case.address);
-    let denial = denial(policy, &identity, &case);
+    let case = Case::of(way.direction, packet, subject);
+    let identity = identity::identify(snapshot, settings.scope(way, packet.vlan), case.mac, case.address);
+    let denial = denial(settings, &identity, &case);
     let (verdict, tally) = match denial {
-        _ if is_relayed(policy, &identity, &case, denial) => (Verdict::Forward, Tally::Excepted),
+        _ if is_relayed(settings, &identity, &case, denial) => (Verdict::Forward, Tally::Excepted),
         None => (Verdict::Forward, Tally::Allowed),
-        Some(_) if identity.is_monitored(policy) => (Verdict::Forward, Tally::WouldDeny),
+        Some(_) if identity.is_monitored(settings) => (Verdict::Forward, Tally::WouldDeny),
         Some(reason) => {
-            let reason = identity.finding.map_or(reason, |finding| name_drop(policy, &identity, &case, finding));
+            let reason = identity.finding.map_or(reason, |finding| name_drop(settings, &identity, &case, finding));
             (Verdict::Drop(reason), Tally::Denied)
         }
     };
@@ -133,10 +121,10 @@ fn judge(
 }
 
 /// Rules 7 and 8.
-fn denial(policy: &Policy, identity: &Identity, case: &Case) -> Option<DropReason> {
+fn denial(settings: &Settings, identity: &Identity, case: &Case) -> Option<DropReason> {
     denial_where(case, |port| match port {
-        Some(port) => identity.closes(policy, port),
-        None => identity.closes_any(policy),
+        Some(port) => identity.closes(settings, port),
+        None => identity.closes_any(settings),
     })
 }
 
@@ -153,30 +141,30 @@ fn denial_where(case: &Case, closes: impl Fn(Option<u16>) -> bool) -> Option<Dro
 }
 
 /// Whether any class closes a port that counts in this direction.
-fn matters(policy: &Policy, direction: Direction, ports: Ports) -> bool {
-    policy.classes.any_closes(ports.destination)
-        || (direction == Direction::Ingress && policy.classes.any_closes(ports.source))
+fn matters(settings: &Settings, direction: Direction, ports: Ports) -> bool {
+    settings.classes.any_closes(ports.destination)
+        || (direction == Direction::Ingress && settings.classes.any_closes(ports.source))
 }
 
 /// Whether a relay covers the frame: on egress where it goes, on ingress its answers (rule 8) only.
-fn is_relayed(policy: &Policy, identity: &Identity, case: &Case, denial: Option<DropReason>) -> bool {
-    if policy.relays.is_empty() || case.source_routed || identity.finding.is_some_and(Finding::is_contradiction) {
+fn is_relayed(settings: &Settings, identity: &Identity, case: &Case, denial: Option<DropReason>) -> bool {
+    if settings.relays.is_empty() || case.source_routed || identity.finding.is_some_and(Finding::is_contradiction) {
         return false;
     }
     let (Some(peer), Ok(ports)) = (case.peer, case.subject) else { return false };
     match case.direction {
-        Direction::Egress => policy.relay(peer, ports.destination).is_some(),
-        Direction::Ingress => denial != Some(DropReason::PortClosed) && policy.relay(peer, ports.source).is_some(),
+        Direction::Egress => settings.relay(peer, ports.destination).is_some(),
+        Direction::Ingress => denial != Some(DropReason::PortClosed) && settings.relay(peer, ports.source).is_some(),
     }
 }
 
 /// The reason of a denied frame with a finding: the finding where the drop rests on it; what the class says where the
 /// class of the VM alone would have denied too, be it by another rule.
-fn name_drop(policy: &Policy, identity: &Identity, case: &Case, finding: Finding) -> DropReason {
+fn name_drop(settings: &Settings, identity: &Identity, case: &Case, finding: Finding) -> DropReason {
     if finding.is_contradiction() {
         return finding.drop_reason();
     }
-    let own = &policy.classes.get(identity.class).ports;
+    let own = &settings.classes.get(identity.class).ports;
     let own_denial = denial_where(case, |port| port.map_or(!own.is_empty(), |port| own.contains(port)));
     own_denial.unwrap_or(finding.drop_reason())
 }
@@ -191,10 +179,10 @@ const fn opaque_reason(opaque: Opaque) -> DropReason {
 }
 
 /// What to count of a frame that is certainly not TCP.
-fn observe(policy: &Policy, other: Other) -> Option<Observed> {
+fn observe(settings: &Settings, other: Other) -> Option<Observed> {
     match other {
         Other::NotIp | Other::Ip => None,
-        Other::Udp(ports) => policy.classes.any_closes(ports.destination).then_some(Observed::UdpMail),
+        Other::Udp(ports) => settings.classes.any_closes(ports.destination).then_some(Observed::UdpMail),
         Other::Tunnel(tunnel) => Some(match tunnel {
             Tunnel::Pppoe => Observed::TunnelPppoe,
             Tunnel::Mpls => Observed::TunnelMpls,

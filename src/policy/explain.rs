@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use super::decide::Case;
-use super::{Decision, Finding, Judgement, Policy, Tally, Verdict};
+use super::{Decision, Finding, Judgement, Settings, Tally, Verdict};
 use crate::model::{Direction, VmIndex};
 
 /// What the explanation says of a VM that the table does not know.
@@ -29,7 +29,7 @@ pub enum ClassBecause {
 /// Explains what was decided about a whole frame, one sentence a line. `facts` names VMs.
 #[must_use]
 pub fn explain(
-    policy: &Policy,
+    settings: &Settings,
     direction: Direction,
     frame: &[u8],
     decision: Decision,
@@ -48,14 +48,14 @@ pub fn explain(
         Decision::Judged(judgement) => {
             let mistaken =
                 || vec!["This is not the frame that was decided about: no port is in it, nor hidden.".into()];
-            Case::find(direction, frame).map_or_else(mistaken, |case| judged(policy, &case, &judgement, &facts))
+            Case::find(direction, frame).map_or_else(mistaken, |case| judged(settings, &case, &judgement, &facts))
         }
     }
 }
 
-fn judged(policy: &Policy, case: &Case, judgement: &Judgement, facts: &impl Fn(VmIndex) -> VmFacts) -> Vec<String> {
+fn judged(settings: &Settings, case: &Case, judgement: &Judgement, facts: &impl Fn(VmIndex) -> VmFacts) -> Vec<String> {
     let vm = judgement.identity.vm.map(facts);
-    let mut lines = vec![what(case), whose(case, judgement, vm.as_ref()), class(policy, judgement, vm.as_ref())];
+    let mut lines = vec![what(case), whose(case, judgement, vm.as_ref()), class(settings, judgement, vm.as_ref())];
     lines.push(match (judgement.verdict, judgement.tally) {
         (Verdict::Drop(reason), _) => format!("Verdict: dropped as {}. {}", reason.name(), reason.meaning()),
         (Verdict::Forward, Tally::WouldDeny) => "Verdict: forwarded, because monitor mode denies nothing.".into(),
@@ -104,8 +104,8 @@ fn whose(case: &Case, judgement: &Judgement, vm: Option<&VmFacts>) -> String {
     }
 }
 
-fn class(policy: &Policy, judgement: &Judgement, vm: Option<&VmFacts>) -> String {
-    let class = policy.classes.get(judgement.identity.class);
+fn class(settings: &Settings, judgement: &Judgement, vm: Option<&VmFacts>) -> String {
+    let class = settings.classes.get(judgement.identity.class);
     let because = match vm {
         None => "frames that no VM answers for are".into(),
         Some(VmFacts { id, class_because: ClassBecause::Override }) => format!("the operator made {id}"),
@@ -118,7 +118,7 @@ fn class(policy: &Policy, judgement: &Judgement, vm: Option<&VmFacts>) -> String
     };
     let mut text = format!("Class: {because} `{}`; closed TCP ports: {}", class.name, class.ports);
     for also in judgement.identity.also.iter().flatten().filter(|&&also| also != judgement.identity.class) {
-        let also = policy.classes.get(*also);
+        let also = settings.classes.get(*also);
         let _ = write!(text, "; and, the identity not being sure, those of `{}`: {}", also.name, also.ports);
     }
     text.push('.');

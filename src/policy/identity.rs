@@ -2,9 +2,9 @@
 
 use std::net::IpAddr;
 
-use super::{DropReason, Observed, Policy};
+use super::{DropReason, Observed, Settings, Snapshot};
 use crate::model::{ClassId, Direction, MacAddr, Mode, Scope, VmIndex};
-use crate::table::{Snapshot, VmState};
+use crate::table::VmState;
 
 /// What is wrong with a frame's identity.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,23 +63,23 @@ pub struct Identity {
 impl Identity {
     /// Whether `port` is closed for the frame.
     #[must_use]
-    pub fn closes(&self, policy: &Policy, port: u16) -> bool {
-        self.any_class(|class| policy.classes.get(class).ports.contains(port))
+    pub fn closes(&self, settings: &Settings, port: u16) -> bool {
+        self.any_class(|class| settings.classes.get(class).ports.contains(port))
     }
 
     /// Whether any port at all is closed for the frame.
     #[must_use]
-    pub fn closes_any(&self, policy: &Policy) -> bool {
-        self.any_class(|class| !policy.classes.get(class).ports.is_empty())
+    pub fn closes_any(&self, settings: &Settings) -> bool {
+        self.any_class(|class| !settings.classes.get(class).ports.is_empty())
     }
 
     /// Whether a denied frame is forwarded all the same. The mode of a VM or class counts only where nothing is wrong
     /// with the identity, else one VM's monitor mode would change something for another.
     #[must_use]
-    pub fn is_monitored(&self, policy: &Policy) -> bool {
+    pub fn is_monitored(&self, settings: &Settings) -> bool {
         let own = self.finding.is_none()
-            && (self.mode == Mode::Monitor || policy.classes.get(self.class).mode == Mode::Monitor);
-        own || policy.mode == Mode::Monitor
+            && (self.mode == Mode::Monitor || settings.classes.get(self.class).mode == Mode::Monitor);
+        own || settings.mode == Mode::Monitor
     }
 
     fn any_class(&self, closes: impl Fn(ClassId) -> bool) -> bool {
@@ -97,25 +97,18 @@ enum Station {
 
 /// Reads the identity table of the contract. On egress `mac` and `address` are the source's, on ingress the
 /// destination's; there is no address when it cannot be read.
-pub(super) fn identify(
-    policy: &Policy,
-    snapshot: Snapshot<'_>,
-    scope: Scope,
-    mac: MacAddr,
-    address: Option<IpAddr>,
-) -> Identity {
-    let station = match policy.via.binary_search(&mac) {
+pub(super) fn identify(snapshot: Snapshot<'_>, scope: Scope, mac: MacAddr, address: Option<IpAddr>) -> Identity {
+    let Snapshot { vms, settings } = snapshot;
+    let station = match settings.via.binary_search(&mac) {
         Ok(_) => Station::Router,
-        Err(_) => snapshot.vm_by_mac(scope, mac).map_or(Station::Nobody, Station::Vm),
+        Err(_) => vms.vm_by_mac(scope, mac).map_or(Station::Nobody, Station::Vm),
     };
-    let owner = address.and_then(|address| snapshot.vm_by_ip(scope, address));
+    let owner = address.and_then(|address| vms.vm_by_ip(scope, address));
     match (station, owner) {
-        (Station::Vm(a), Some(b)) if a == b => of(a, snapshot.state(a)),
-        (Station::Vm(a), Some(b)) => {
-            contradiction(Finding::SpoofIp, a, snapshot.state(a), Some(snapshot.state(b).class))
-        }
+        (Station::Vm(a), Some(b)) if a == b => of(a, vms.state(a)),
+        (Station::Vm(a), Some(b)) => contradiction(Finding::SpoofIp, a, vms.state(a), Some(vms.state(b).class)),
         (Station::Vm(a), None) => {
-            let state = snapshot.state(a);
+            let state = vms.state(a);
             let lists_family = match address {
                 Some(address) if is_link_local(address) => false,
                 Some(IpAddr::V4(_)) => state.lists_ipv4,
@@ -130,13 +123,13 @@ pub(super) fn identify(
                 missing_evidence(of(a, state))
             }
         }
-        (Station::Router, Some(b)) => of(b, snapshot.state(b)),
-        (Station::Nobody, Some(b)) => match snapshot.state(b) {
+        (Station::Router, Some(b)) => of(b, vms.state(b)),
+        (Station::Nobody, Some(b)) => match vms.state(b) {
             state if state.lists_macs => contradiction(Finding::SpoofMac, b, state, None),
             state => of(b, state),
         },
         (Station::Router | Station::Nobody, None) => {
-            let (class, mode) = (policy.unknown_class, Mode::Enforce);
+            let (class, mode) = (settings.unknown_class, Mode::Enforce);
             let unknown = Identity { vm: None, class, also: [None; 2], finding: None, mode };
             if address.is_some() { unknown } else { missing_evidence(unknown) }
         }

@@ -70,7 +70,7 @@ fn give(writer: &mut Writer, vm: u32) {
 }
 
 /// In odd generations VM 0 owns both keys, in even ones VM 1; the owner's class is the generation.
-fn check(snapshot: Snapshot<'_>) {
+fn check(snapshot: VmSnapshot<'_>) {
     let generation = snapshot.generation().0;
     let owner = Some(VmIndex(u32::from(generation % 2 == 0)));
     assert_eq!(snapshot.vm_by_mac(Scope(0), MacAddr([2, 0, 0, 0, 0, 1])), owner, "generation {generation}");

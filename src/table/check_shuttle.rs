@@ -34,7 +34,7 @@ fn owner(generation: u64, n: u8) -> Option<VmIndex> {
     }
 }
 
-fn check(snapshot: Snapshot<'_>) {
+fn check(snapshot: VmSnapshot<'_>) {
     let generation = snapshot.generation().0;
     if generation == 0 {
         return;

@@ -1,6 +1,6 @@
 //! The table: what workers read of the VMs.
 //!
-//! Fixed capacity, one [`Writer`], a [`Reader`] per worker. A reader takes a [`Snapshot`] per burst and asks it as
+//! Fixed capacity, one [`Writer`], a [`Reader`] per worker. A reader takes a [`VmSnapshot`] per burst and asks it as
 //! often as it likes: nothing it does waits, retries, allocates or writes to shared memory (but one word a turn that
 //! is its own). The writer changes the table in batches; a reader sees all of a batch or none of it. The table knows
 //! keys, VM numbers and states; what they mean, whether a change is wise and which number is free is the registry's
@@ -89,7 +89,7 @@ use crate::sync::quiescent::{Generation, Grace};
 use crate::sync::{AtomicU64, Ordering, zeroed};
 
 pub use self::hash::Secret;
-pub use self::reader::{Reader, Snapshot, Station, Stations};
+pub use self::reader::{Reader, Station, Stations, VmSnapshot};
 pub use self::writer::{Batch, NotSettled, TableError, Usage, Writer};
 
 /// How much a table can hold, fixed when it is made.
@@ -181,7 +181,7 @@ pub struct VmState {
     pub ipv4: Ipv4Addr,
 }
 
-/// What writer and readers share. Made by [`Table::create`], used through [`Writer`] and [`Snapshot`].
+/// What writer and readers share. Made by [`Table::create`], used through [`Writer`] and [`VmSnapshot`].
 pub struct Table {
     hash: Hash,
     lengths: CachePadded<Lengths>,

@@ -25,7 +25,7 @@ impl Model {
         matching.max_by_key(|&(length, _)| length).map(|(_, vm)| vm)
     }
 
-    fn check(&self, snapshot: Snapshot<'_>) {
+    fn check(&self, snapshot: VmSnapshot<'_>) {
         for scope in [Scope(0), Scope(1)] {
             for n in 0..MACS {
                 let owner = self.keys.get(&Key::Mac(scope, mac(n))).copied();

@@ -51,21 +51,21 @@ impl Reader {
     /// assert!(old.generation() <= new.generation()); // `old` is used after it was given up
     /// ```
     #[inline]
-    pub fn snapshot(&mut self) -> Snapshot<'_> {
-        Snapshot::new(&self.table, self.pass.turn())
+    pub fn snapshot(&mut self) -> VmSnapshot<'_> {
+        VmSnapshot::new(&self.table, self.pass.turn())
     }
 }
 
 /// One state of the table, whole, for as long as the borrow lasts.
 #[derive(Clone, Copy, Debug)]
-pub struct Snapshot<'a> {
+pub struct VmSnapshot<'a> {
     table: &'a Table,
     generation: Generation,
     /// The mark of entries that this snapshot looks at.
     valid: u32,
 }
 
-impl<'a> Snapshot<'a> {
+impl<'a> VmSnapshot<'a> {
     #[inline]
     pub(super) fn new(table: &'a Table, generation: Generation) -> Self {
         Self { table, generation, valid: valid_in(generation) }
@@ -130,7 +130,7 @@ impl<'a> Snapshot<'a> {
 /// Looks up many MACs in two steps, so that the first can be taken for all of them before the second is taken for any.
 #[derive(Clone, Copy, Debug)]
 pub struct Stations<'a> {
-    snapshot: Snapshot<'a>,
+    snapshot: VmSnapshot<'a>,
     scope: Scope,
     store: View<'a, Narrow>,
 }
@@ -147,7 +147,7 @@ impl Stations<'_> {
         Station(self.store.seek(self.snapshot.table.mac(self.scope, mac)))
     }
 
-    /// As [`Snapshot::vm_by_mac`].
+    /// As [`VmSnapshot::vm_by_mac`].
     #[inline(always)]
     #[must_use]
     pub fn vm(&self, station: Station) -> Option<VmIndex> {

@@ -209,7 +209,7 @@ fn keys_move_between_vms_in_one_batch_and_back() {
             batch.insert(key, to).unwrap();
             batch.insert(key, to).unwrap();
         }
-        let owner = |snapshot: Snapshot<'_>| {
+        let owner = |snapshot: VmSnapshot<'_>| {
             let ips = [ip("192.0.2.1"), ip("2001:db8::5")].map(|ip| snapshot.vm_by_ip(S0, ip));
             assert_eq!([snapshot.vm_by_mac(S0, mac(1)); 2], ips);
             ips[0]
@@ -336,7 +336,7 @@ fn a_full_table_refuses_one_more_key_and_keeps_what_it_has() {
         assert_eq!(batch.insert(mac_key(1), vm), Ok(()), "what is there may be inserted again");
         assert_eq!(batch.insert(mac_key(1), VmIndex(1)), Err(TableError::VmsFull { vm: VmIndex(1), capacity: 1 }));
     });
-    let all_there = |snapshot: Snapshot<'_>| {
+    let all_there = |snapshot: VmSnapshot<'_>| {
         (0..2000).all(|n| {
             snapshot.vm_by_mac(S0, mac(n)) == Some(vm)
                 && snapshot.vm_by_ipv6(S0, Ipv6Addr::from(u128::from(n))) == Some(vm)
@@ -536,7 +536,7 @@ fn readers_see_batches_whole_while_the_writer_runs_at_full_speed() {
     let v4 = |p: u32| Ipv4Addr::from(0x0a00_0000 + p * 256);
     let v6 = |p: u32| Ipv6Addr::from((0x2001_0db8 << 96) | u128::from(p));
     let keys = |p: u32| [mac_key(p), Key::address(S0, v4(p).into()), Key::address(S0, v6(p).into())];
-    let check = |snapshot: Snapshot<'_>| {
+    let check = |snapshot: VmSnapshot<'_>| {
         let generation = snapshot.generation().0;
         let half = u32::from(generation.is_multiple_of(2));
         for p in 0..PAIRS {

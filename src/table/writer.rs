@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use super::bucket::VALID_EVEN;
 use super::lengths::{Counts, LENGTHS_MAX};
 use super::store::{Clerk, Inserted, Marks};
-use super::{Capacity, Family, Generation, Grace, KeyProbe, Snapshot, Table, VmState, pack, valid_in};
+use super::{Capacity, Family, Generation, Grace, KeyProbe, Table, VmSnapshot, VmState, pack, valid_in};
 use crate::model::{Key, VmIndex};
 use crate::sync::{Ordering, hint, sleep, thread};
 use ipnet::IpNet;
@@ -157,8 +157,8 @@ impl Writer {
 
     /// The published state, for look-ups on the writer's thread: no batch can be open meanwhile.
     #[must_use]
-    pub fn snapshot(&self) -> Snapshot<'_> {
-        Snapshot::new(&self.table, self.generation)
+    pub fn snapshot(&self) -> VmSnapshot<'_> {
+        VmSnapshot::new(&self.table, self.generation)
     }
 
     /// The VM that lists exactly this key (not a longer or shorter prefix), as published.

@@ -12,7 +12,7 @@ use std::time::Duration;
 use crossbeam::utils::CachePadded;
 use zerocopy::FromZeros;
 
-use crate::model::{Direction, LinkIndex, VmIndex};
+use crate::model::{Direction, VmIndex, Way};
 use crate::policy::{DropReason, Observed, Tally};
 
 const REASONS: usize = DropReason::ALL.len();
@@ -225,8 +225,8 @@ impl Block {
 
     /// Adds a burst's counts and clears them. For the worker that owns the block.
     #[inline]
-    pub fn add_burst(&self, link: LinkIndex, direction: Direction, burst: &mut BurstCounts) {
-        let Some(lane) = self.lanes.get(lane_at(link, direction)) else { return };
+    pub fn add_burst(&self, way: Way, burst: &mut BurstCounts) {
+        let Some(lane) = self.lanes.get(lane_at(way)) else { return };
         let sequence = self.sequence.load(Ordering::Relaxed);
         self.sequence.store(sequence + 1, Ordering::Relaxed);
         fence(Ordering::Release);
@@ -252,10 +252,10 @@ impl Block {
     /// A reading of one lane in which the balance holds. A worker that the kernel has taken off its CPU in the middle of
     /// an addition is waited for; of one that does not come back within about a second the reading may be uneven.
     #[must_use]
-    pub fn lane(&self, link: LinkIndex, direction: Direction) -> LaneCounts {
+    pub fn lane(&self, way: Way) -> LaneCounts {
         const SPINS_MAX: usize = 1_000;
         const ATTEMPTS_MAX: usize = SPINS_MAX + 10_000;
-        let Some(lane) = self.lanes.get(lane_at(link, direction)) else { return LaneCounts::default() };
+        let Some(lane) = self.lanes.get(lane_at(way)) else { return LaneCounts::default() };
         let mut counts = LaneCounts::default();
         for attempt in 0..ATTEMPTS_MAX {
             let before = self.sequence.load(Ordering::Acquire);
@@ -298,15 +298,16 @@ impl Block {
     }
 }
 
-fn lane_at(link: LinkIndex, direction: Direction) -> usize {
-    link.0 * 2 + direction as usize
+fn lane_at(way: Way) -> usize {
+    way.link.0 * 2 + way.direction as usize
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::LinkIndex;
 
-    const LINK: LinkIndex = LinkIndex(0);
+    const EGRESS: Way = Way { link: LinkIndex(0), direction: Direction::Egress };
 
     #[test]
     fn a_burst_is_added_once_and_to_its_lane() {
@@ -316,14 +317,14 @@ mod tests {
         burst.sent(30);
         burst.dropped(DropReason::PortClosed, 2);
         burst.observed(Observed::UdpMail);
-        block.add_burst(LinkIndex(1), Direction::Ingress, &mut burst);
-        block.add_burst(LinkIndex(1), Direction::Ingress, &mut burst);
+        block.add_burst(Way { link: LinkIndex(1), direction: Direction::Ingress }, &mut burst);
+        block.add_burst(Way { link: LinkIndex(1), direction: Direction::Ingress }, &mut burst);
 
-        let lane = block.lane(LinkIndex(1), Direction::Ingress);
+        let lane = block.lane(Way { link: LinkIndex(1), direction: Direction::Ingress });
         assert_eq!((lane.rx, lane.tx, lane.dropped(DropReason::PortClosed)), (32, 30, 2));
         assert_eq!(lane.seen(Observed::UdpMail), 1);
         assert!(lane.is_balanced());
-        assert_eq!(block.lane(LinkIndex(1), Direction::Egress), LaneCounts::default());
+        assert_eq!(block.lane(Way { link: LinkIndex(1), direction: Direction::Egress }), LaneCounts::default());
     }
 
     #[test]
@@ -336,12 +337,12 @@ mod tests {
                     burst.received(frames % 33);
                     burst.sent(frames % 33 / 2);
                     burst.dropped(DropReason::ALL[(frames % 16) as usize], frames % 33 - frames % 33 / 2);
-                    block.add_burst(LINK, Direction::Egress, &mut burst);
+                    block.add_burst(EGRESS, &mut burst);
                 }
             });
             let mut readings = 0;
             while !worker.is_finished() || readings < 100 {
-                assert!(block.lane(LINK, Direction::Egress).is_balanced());
+                assert!(block.lane(EGRESS).is_balanced());
                 readings += 1;
             }
         });

@@ -1,7 +1,7 @@
 //! Who is known to the box, what is configured, and what becomes of a frame in that world.
 
-use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
 use crossbeam::utils::CachePadded;
@@ -9,8 +9,8 @@ use crossbeam::utils::CachePadded;
 use super::frame::Station;
 use crate::config::{ClassSection, Config, Link, RelaySection};
 use crate::dataplane::{Lane, Worker};
-use crate::model::{ClassId, Direction, LinkIndex, MacAddr, Mode, Scope, VmIndex};
-use crate::policy::{self, Decision, DropReason, Observed, Policy, PortRange, Tally, Verdict};
+use crate::model::{Direction, LinkIndex, MacAddr, Mode, Scope, VmIndex, Way};
+use crate::policy::{self, Decision, DropReason, Observed, PortRange, Settings, Snapshot, Tally, Verdict};
 use crate::port::memory::{Burst, Frame, Sink, Source};
 use crate::table::{Capacity, Table};
 use crate::telemetry::counters::{Block, LaneCounts, VmCounts};
@@ -143,9 +143,7 @@ impl WorldBuilder {
 /// Configuration and VMs, as the box has them.
 #[derive(Debug)]
 pub struct World {
-    /// What decides beside the VMs.
-    pub policy: Policy,
-    /// The VMs.
+    /// The VMs, and what decides beside them.
     pub registry: Registry,
 }
 
@@ -189,22 +187,23 @@ impl World {
     }
 
     fn new(config: &Config, vms: Vec<VmSet>) -> Self {
-        let policy = config.policy().unwrap_or_else(|error| panic!("{error}"));
+        let settings: Settings = config.policy().unwrap_or_else(|error| panic!("{error}"));
         let (writer, _) = Table::create(Capacity { vms: VMS_MAX, keys: VMS_MAX * 8 }, 0).unwrap();
-        let classes: BTreeMap<String, ClassId> = policy
-            .classes
-            .iter()
-            .map(|class| (class.name.clone(), policy.classes.find(&class.name).unwrap()))
-            .collect();
-        let mut registry = Registry::new(writer, classes, policy.via.clone());
+        let mut registry = Registry::new(writer, Arc::new(settings));
         registry.apply(vms.into_iter().map(Edit::Set)).unwrap_or_else(|(at, error)| panic!("VM {at}: {error}"));
-        Self { policy, registry }
+        Self { registry }
+    }
+
+    /// What decides.
+    #[must_use]
+    pub fn snapshot(&self) -> Snapshot<'_> {
+        self.registry.snapshot()
     }
 
     /// What the one pure function says.
     #[must_use]
     pub fn decide(&self, direction: Direction, bytes: &[u8]) -> Decision {
-        policy::decide(&self.policy, self.registry.snapshot(), LINK, direction, bytes, bytes.len())
+        policy::decide(self.snapshot(), Way { link: LINK, direction }, bytes, bytes.len())
     }
 
     /// What becomes of a frame received on the inside port.
@@ -251,17 +250,18 @@ impl World {
     pub fn run(&self, direction: Direction, frames: impl IntoIterator<Item = Frame>, capacity: usize) -> Run {
         let block = Block::new(1, VMS_MAX as usize);
         let turns = CachePadded::new(AtomicU64::new(0));
+        let way = Way { link: LINK, direction };
         let tx = Sink { capacity, ..Sink::default() };
-        let mut lane = Lane { link: LINK, direction, rx: Source::new(frames), tx, burst: Burst::default() };
-        let mut worker = Worker::new(&self.policy, &block, &turns);
+        let mut lane = Lane { way, rx: Source::new(frames), tx, burst: Burst::default() };
+        let mut worker = Worker::new(&block, &turns);
         while lane.rx.waiting() > 0 {
             worker.turn(&mut lane, self.registry.snapshot());
-            let counts = block.lane(LINK, direction);
+            let counts = block.lane(way);
             assert!(counts.is_balanced(), "rx = tx + drops: {counts:?}");
             assert_eq!(counts.tx, lane.tx.frames.len() as u64, "tx is what left");
         }
         let sent = lane.tx.frames.iter().map(Frame::bytes).collect();
-        Run { sent, lane: block.lane(LINK, direction), block, direction }
+        Run { sent, lane: block.lane(way), block, direction }
     }
 
     /// For whom the one frame of a run was counted.

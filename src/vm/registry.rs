@@ -4,17 +4,19 @@
 //! they were. What was taken is published at once and *in force* when [`Registry::settle`] says so; until then the next
 //! change waits.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::fmt;
 use std::net::Ipv4Addr;
 use std::ops::Bound;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use ipnet::IpNet;
 
 use super::record::{RecordError, Vm, VmId, VmPatch, VmSet};
 use crate::model::{ClassId, Key, MacAddr, Revision, Scope, VmIndex};
-use crate::table::{Batch, NotSettled, Snapshot, TableError, VmState, Writer};
+use crate::policy::{Settings, Snapshot};
+use crate::table::{Batch, NotSettled, TableError, VmState, Writer};
 
 /// One step of a change.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -139,16 +141,12 @@ pub struct Registry {
     free: Vec<VmIndex>,
     /// Numbers of VMs deleted by the change that has not settled yet.
     leaving: Vec<VmIndex>,
-    /// Classes of the configuration.
-    classes: HashMap<String, ClassId>,
-    /// MACs of routers, ascending; no VM can have one.
-    via: Vec<MacAddr>,
+    settings: Arc<Settings>,
 }
 
 impl Registry {
-    /// An empty registry over a new table's writer. `classes` and `via` come from the configuration.
-    pub fn new(writer: Writer, classes: impl IntoIterator<Item = (String, ClassId)>, mut via: Vec<MacAddr>) -> Self {
-        via.sort_unstable();
+    /// An empty registry over a new table's writer.
+    pub fn new(writer: Writer, settings: Arc<Settings>) -> Self {
         Self {
             writer,
             revision: Revision::default(),
@@ -156,8 +154,7 @@ impl Registry {
             vms: Vec::new(),
             free: Vec::new(),
             leaving: Vec::new(),
-            classes: classes.into_iter().collect(),
-            via,
+            settings,
         }
     }
 
@@ -198,17 +195,23 @@ impl Registry {
         self.ids.range((from, Bound::Unbounded)).filter_map(|(_, &index)| Some((index, self.by_index(index)?)))
     }
 
-    /// The table as published, for look-ups between changes.
+    /// What decides beside the VMs.
+    #[must_use]
+    pub fn settings(&self) -> &Arc<Settings> {
+        &self.settings
+    }
+
+    /// What is published, for look-ups between changes.
     #[must_use]
     pub fn snapshot(&self) -> Snapshot<'_> {
-        self.writer.snapshot()
+        Snapshot { vms: self.writer.snapshot(), settings: &self.settings }
     }
 
     /// The class a VM is judged by, and its name: the override, else what its public address says.
     #[must_use]
     pub fn class<'a>(&self, vm: &'a Vm) -> (ClassId, &'a str) {
         let (id, name) = match (&vm.class, vm.public_ipv4) {
-            (Some(name), _) => (self.classes.get(name).copied(), name.as_str()),
+            (Some(name), _) => (self.settings.classes.find(name), name.as_str()),
             (None, Some(_)) => (Some(ClassId::UNRESTRICTED), "unrestricted"),
             (None, None) => (Some(ClassId::RESTRICTED), "restricted"),
         };
@@ -230,8 +233,7 @@ impl Registry {
             ids: &mut self.ids,
             vms: &mut self.vms,
             free: &mut self.free,
-            classes: &self.classes,
-            via: &self.via,
+            settings: &self.settings,
             vms_max,
             undo: Vec::new(),
             created: Vec::new(),
@@ -270,8 +272,7 @@ struct Draft<'r> {
     ids: &'r mut BTreeMap<VmId, VmIndex>,
     vms: &'r mut Vec<Option<Vm>>,
     free: &'r mut Vec<VmIndex>,
-    classes: &'r HashMap<String, ClassId>,
-    via: &'r [MacAddr],
+    settings: &'r Settings,
     /// `table.vms`.
     vms_max: u32,
     /// What was there before each edit that changed something.
@@ -352,7 +353,7 @@ impl Draft<'_> {
 
     fn insert(&mut self, key: Key, index: VmIndex, vm: &VmId) -> Result<(), EditError> {
         if let Key::Mac(_, mac) = key
-            && self.via.binary_search(&mac).is_ok()
+            && self.settings.via.binary_search(&mac).is_ok()
         {
             return Err(EditError::Router { vm: vm.clone(), mac });
         }
@@ -367,8 +368,8 @@ impl Draft<'_> {
 
     fn state(&self, vm: &Vm) -> Result<VmState, EditError> {
         let class = match (&vm.class, vm.public_ipv4) {
-            (Some(name), _) => self.classes.get(name).copied().ok_or_else(|| {
-                let mut known: Vec<String> = self.classes.keys().cloned().collect();
+            (Some(name), _) => self.settings.classes.find(name).ok_or_else(|| {
+                let mut known: Vec<String> = self.settings.classes.iter().map(|class| class.name.clone()).collect();
                 known.sort_unstable();
                 EditError::UnknownClass { vm: vm.id.clone(), class: name.chars().take(64).collect(), known }
             })?,
@@ -409,16 +410,21 @@ fn keys(vm: &Vm) -> impl Iterator<Item = Key> + '_ {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::Mode;
+    use crate::policy::{Class, Classes};
     use crate::table::{Capacity, Table};
+
+    fn settings() -> Settings {
+        let restricted = Classes::default().get(ClassId::RESTRICTED).clone();
+        let ports = [25.into()].into_iter().collect();
+        let mta_only = Class { name: "mta-only".into(), ports, mode: Mode::Enforce };
+        let via = vec!["52:54:00:ff:ff:01".parse().unwrap()];
+        Settings { classes: Classes::new(restricted, [mta_only]).unwrap(), via, ..Settings::default() }
+    }
 
     fn registry(vms: u32) -> Registry {
         let (writer, _) = Table::create(Capacity { vms, keys: vms * 4 }, 0).unwrap();
-        let classes = [
-            ("restricted".to_owned(), ClassId(0)),
-            ("unrestricted".to_owned(), ClassId(1)),
-            ("mta-only".to_owned(), ClassId(2)),
-        ];
-        Registry::new(writer, classes, vec!["52:54:00:ff:ff:01".parse().unwrap()])
+        Registry::new(writer, Arc::new(settings()))
     }
 
     fn set(json: &str) -> Edit {
@@ -434,7 +440,7 @@ mod tests {
     }
 
     fn class_of(registry: &Registry, ip: &str) -> Option<ClassId> {
-        let snapshot = registry.snapshot();
+        let snapshot = registry.snapshot().vms;
         snapshot.vm_by_ip(Scope(0), ip.parse().unwrap()).map(|vm| snapshot.state(vm).class)
     }
 

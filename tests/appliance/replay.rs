@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::Command;
 
 use portcullis::dataplane::{Pipeline, filter_burst};
-use portcullis::model::{Direction, LinkIndex};
+use portcullis::model::{Direction, LinkIndex, Way};
 use portcullis::policy::{DropReason, Observed};
 use portcullis::port::memory::Frame;
 use portcullis::telemetry::counters::{Block, BurstCounts, LaneCounts};
@@ -366,6 +366,7 @@ fn headers_that_lie_in_many_packet_buffers_are_judged_as_in_one() {
     for (at, room) in rooms.into_iter().enumerate() {
         let pool = dpdk::Mempool::new(&eal, &format!("room-{room}"), BUFFERS, 0, room).unwrap();
         for (side, (direction, capture)) in sides.into_iter().enumerate() {
+            let way = Way { link: LinkIndex(0), direction };
             let frames = files::read_pcap(&files::path("pcaps").join(capture));
             let expected = world.run(direction, frames.iter().map(|frame| Frame::from(&frame[..])), usize::MAX);
 
@@ -377,9 +378,7 @@ fn headers_that_lie_in_many_packet_buffers_are_judged_as_in_one() {
             let (mut received, mut kept) = (0, Vec::new());
             while received < frames.len() {
                 received += queues[0].0.receive(&mut burst);
-                let way = (LinkIndex(0), direction);
-                let snapshot = world.registry.snapshot();
-                filter_burst(&mut pipeline, &world.policy, snapshot, way, &mut burst, &mut counts, &block);
+                filter_burst(&mut pipeline, world.snapshot(), way, &mut burst, &mut counts, &block);
                 for index in 0..burst.len() {
                     let mut bytes = vec![0; burst.length(index)];
                     assert_eq!(burst.gather(index, &mut bytes), bytes.len());
@@ -390,8 +389,8 @@ fn headers_that_lie_in_many_packet_buffers_are_judged_as_in_one() {
             }
             counts.received(received as u64);
             counts.sent(kept.len() as u64);
-            block.add_burst(LinkIndex(0), direction, &mut counts);
-            let lane = block.lane(LinkIndex(0), direction);
+            block.add_burst(way, &mut counts);
+            let lane = block.lane(way);
             for (number, (kept, expected)) in kept.iter().zip(&expected.sent).enumerate() {
                 assert_eq!(kept, expected, "{capture} in buffers of {room} bytes: kept frame {}", number + 1);
             }

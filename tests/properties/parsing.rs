@@ -1,6 +1,6 @@
 //! The parser never panics and never reads past what the headers say.
 
-use portcullis::model::{Direction, LinkIndex};
+use portcullis::model::{Direction, LinkIndex, Way};
 use portcullis::packet::{Opaque, Outcome, Packet};
 use portcullis::policy::decide;
 use portcullis::testkit::frame;
@@ -12,7 +12,7 @@ use super::{a_world, dress};
 fn decide_both_ways(head: &[u8], length: usize) {
     let world = a_world();
     for direction in Direction::ALL {
-        let _ = decide(&world.policy, world.registry.snapshot(), LinkIndex(0), direction, head, length);
+        let _ = decide(world.snapshot(), Way { link: LinkIndex(0), direction }, head, length);
     }
 }
 

@@ -7,7 +7,7 @@ use std::path::Path;
 use portcullis::config::Config;
 use portcullis::control::handler::State;
 use portcullis::control::rpc::{self, Id, Line, Request, Response};
-use portcullis::model::{Direction, LinkIndex};
+use portcullis::model::{Direction, LinkIndex, Way};
 use portcullis::policy::{Verdict, decide};
 use portcullis::port::memory::Frame;
 use portcullis::testkit::{VM_A, VM_B, VM_C, World, world};
@@ -46,7 +46,7 @@ pub(crate) fn parser(data: &[u8]) {
         for (head, length) in
             [(frame.get(..cut).unwrap_or(frame), frame.len()), (frame, frame.len() + cut), (frame, cut)]
         {
-            let _ = decide(&world.policy, world.registry.snapshot(), LinkIndex(0), direction, head, length);
+            let _ = decide(world.snapshot(), Way { link: LinkIndex(0), direction }, head, length);
         }
     });
 }
@@ -69,7 +69,7 @@ pub(crate) fn vm_line(data: &[u8]) {
         match world.registry.apply([Edit::Set(set.clone())]) {
             Ok(_) => {
                 let (index, vm) = world.registry.get(&set.id).expect("what was taken is there");
-                let snapshot = world.registry.snapshot();
+                let snapshot = world.snapshot().vms;
                 for &mac in &vm.macs {
                     assert_eq!(snapshot.vm_by_mac(vm.scope, mac), Some(index), "{mac} of {}", vm.id);
                 }
