@@ -84,7 +84,7 @@ fn unwrap_802_3(rest: Rest<'_>) -> Result<(u16, Rest<'_>), Payload<'_>> {
             let (&[_, _, _, o0, o1, o2, t0, t1], after) = rest.split::<8>().ok_or(CUT_SHORT)?;
             match [o0, o1, o2] {
                 [0, 0, 0 | 0xf8] => Ok((u16::from_be_bytes([t0, t1]), after)),
-                _ => Err(Payload::Other(Other::NotIp)),
+                _ => Err(Payload::Other(Other::Tunnel(Tunnel::Other))),
             }
         }
         // SAP 06 is IP without an EtherType, so the version says which; a wrong one is the IPv4 parser's to report.
@@ -100,12 +100,18 @@ fn unwrap_802_3(rest: Rest<'_>) -> Result<(u16, Rest<'_>), Payload<'_>> {
     }
 }
 
+/// What is known to carry no packet is named; anything else may be somebody's tag or tunnel.
+#[inline(never)]
 fn kind(ether_type: u16) -> Other {
     match ether_type {
+        // ARP, RARP, Wake-on-LAN; pause frames, slow protocols; PPPoE discovery, EAPOL, LLDP, PTP, CFM; loopback tests.
+        0x0806 | 0x8035 | 0x0842 | 0x8808 | 0x8809 | 0x8863 | 0x888e | 0x88cc | 0x88f7 | 0x8902 | 0x9000 => {
+            Other::NotIp
+        }
         ETHER_TYPE_MPLS | ETHER_TYPE_MPLS_UPSTREAM => Other::Tunnel(Tunnel::Mpls),
         ETHER_TYPE_PPPOE_SESSION => Other::Tunnel(Tunnel::Pppoe),
         ETHER_TYPE_MACSEC => Other::Tunnel(Tunnel::Macsec),
-        _ => Other::NotIp,
+        _ => Other::Tunnel(Tunnel::Other),
     }
 }
 
@@ -172,9 +178,16 @@ mod tests {
 
     #[test]
     fn other_802_3_frames_are_not_ip() {
-        for llc in [&[0x42, 0x42, 3][..], &[0xaa, 0xaa, 3, 0, 0, 0x0c, 0x20, 0], &[0xaa, 0xaa, 3, 0, 0, 0, 8, 6]] {
+        let other = Other::Tunnel(Tunnel::Other);
+        for (llc, kind) in [
+            (&[0x42, 0x42, 3][..], Other::NotIp),
+            (&[0xaa, 0xaa, 3, 0, 0, 0, 8, 6], Other::NotIp),
+            (&[0xaa, 0xaa, 3, 0, 0, 0x0c, 0x20, 0], other),
+            (&[0xaa, 0xaa, 3, 0, 0x80, 0xc2, 0, 7], other),
+            (&[0xaa, 0xaa, 3, 0, 0, 0, 0, 40], other),
+        ] {
             let frame = [&[0, 40][..], llc, &IPV4].concat();
-            assert_eq!(parse(&frame).outcome, Outcome::Other(Other::NotIp), "{llc:02x?}");
+            assert_eq!(parse(&frame).outcome, Outcome::Other(kind), "{llc:02x?}");
         }
     }
 
@@ -211,6 +224,13 @@ mod tests {
             ([0x88, 0xe5], Other::Tunnel(Tunnel::Macsec)),
             ([0x08, 0x06], Other::NotIp),
             ([0x88, 0xcc], Other::NotIp),
+            ([0x88, 0xe7], Other::Tunnel(Tunnel::Other)),
+            ([0x89, 0x3f], Other::Tunnel(Tunnel::Other)),
+            ([0x89, 0x4f], Other::Tunnel(Tunnel::Other)),
+            ([0x82, 0x00], Other::Tunnel(Tunnel::Other)),
+            ([0x9a, 0x00], Other::Tunnel(Tunnel::Other)),
+            ([0xda, 0xda], Other::Tunnel(Tunnel::Other)),
+            ([0xc0, 0x28], Other::Tunnel(Tunnel::Other)),
         ] {
             assert_eq!(parse(&[&ether_type[..], &IPV4].concat()).outcome, Outcome::Other(kind), "{ether_type:02x?}");
         }

@@ -14,7 +14,7 @@ pub struct Ports {
 /// What is certainly not TCP on the outside of the packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Other {
-    /// Not IP: ARP, LLDP, STP and whatever else has its own type.
+    /// Not IP, and known to carry no packets: ARP, LLDP, STP.
     NotIp,
     /// UDP (RFC 768) that is no known tunnel.
     Udp(Ports),
@@ -55,6 +55,8 @@ pub enum Tunnel {
     Teredo,
     /// WireGuard on its customary port, UDP 51820.
     Wireguard,
+    /// Whatever else may carry packets: types, tags and SNAP organisations that the box does not know, and rare tunnels.
+    Other,
 }
 
 /// Which part of a packet the box holds.
@@ -109,6 +111,8 @@ fn other(protocol: u8, payload: Rest<'_>) -> Other {
             4789 | 8472 => Other::Tunnel(Tunnel::Vxlan),
             6081 => Other::Tunnel(Tunnel::Geneve),
             51820 => Other::Tunnel(Tunnel::Wireguard),
+            // LISP (RFC 9300), VXLAN-GPE, GUE, MPLS in UDP (RFC 7510).
+            4341 | 4790 | 6080 | 6635 => Other::Tunnel(Tunnel::Other),
             _ => Other::Udp(ports),
         }),
         PROTOCOL_IPIP => Other::Tunnel(Tunnel::Ipip),
@@ -118,6 +122,9 @@ fn other(protocol: u8, payload: Rest<'_>) -> Other {
         PROTOCOL_ETHERIP => Other::Tunnel(Tunnel::EtherIp),
         PROTOCOL_L2TP => Other::Tunnel(Tunnel::L2tp),
         PROTOCOL_MPLS => Other::Tunnel(Tunnel::Mpls),
+        // SwIPe, minimal encapsulation (RFC 2004), IPIP of KA9Q, ENCAP (RFC 1241), IPComp (RFC 3173), ROHC (RFC 5858),
+        // Ethernet (RFC 8986), AGGFRAG (RFC 9347), NSH (RFC 9491).
+        53 | 55 | 94 | 98 | 108 | 142..=145 => Other::Tunnel(Tunnel::Other),
         _ => Other::Ip,
     }
 }
@@ -151,6 +158,15 @@ mod tests {
             (97, Tunnel::EtherIp),
             (115, Tunnel::L2tp),
             (137, Tunnel::Mpls),
+            (53, Tunnel::Other),
+            (55, Tunnel::Other),
+            (94, Tunnel::Other),
+            (98, Tunnel::Other),
+            (108, Tunnel::Other),
+            (142, Tunnel::Other),
+            (143, Tunnel::Other),
+            (144, Tunnel::Other),
+            (145, Tunnel::Other),
         ] {
             assert_eq!(whole(protocol, &[0; 8]), Outcome::Other(Other::Tunnel(kind)), "protocol {protocol}");
         }
@@ -163,6 +179,10 @@ mod tests {
             (8472, Tunnel::Vxlan),
             (6081, Tunnel::Geneve),
             (51820, Tunnel::Wireguard),
+            (4341, Tunnel::Other),
+            (4790, Tunnel::Other),
+            (6080, Tunnel::Other),
+            (6635, Tunnel::Other),
         ] {
             let [d0, d1] = port.to_be_bytes();
             assert_eq!(whole(17, &[0xc0, 0, d0, d1]), Outcome::Other(Other::Tunnel(kind)), "UDP {port}");
@@ -177,7 +197,8 @@ mod tests {
 
     #[test]
     fn every_other_protocol_is_not_tcp() {
-        for protocol in (0..=255u8).filter(|p| ![4, 6, 17, 41, 47, 50, 97, 115, 137].contains(p)) {
+        let tunnels = [4, 41, 47, 50, 53, 55, 94, 97, 98, 108, 115, 137, 142, 143, 144, 145];
+        for protocol in (0..=255u8).filter(|p| ![6, 17].contains(p) && !tunnels.contains(p)) {
             assert_eq!(whole(protocol, &[0, 25, 0, 25]), Outcome::Other(Other::Ip), "{protocol}");
         }
     }

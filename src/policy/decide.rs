@@ -198,6 +198,7 @@ fn observe(settings: &Settings, other: Other) -> Option<Observed> {
             Tunnel::GtpU => Observed::TunnelGtpU,
             Tunnel::Teredo => Observed::TunnelTeredo,
             Tunnel::Wireguard => Observed::TunnelWireguard,
+            Tunnel::Other => Observed::TunnelOther,
         }),
     }
 }

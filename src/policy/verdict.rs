@@ -74,6 +74,7 @@ named! {
         TunnelGtpU "tunnel_gtp_u" "GTP-U (UDP 2152); the inside is not judged.",
         TunnelTeredo "tunnel_teredo" "Teredo (UDP 3544); the inside is not judged.",
         TunnelWireguard "tunnel_wireguard" "WireGuard (UDP 51820); the inside is not judged.",
+        TunnelOther "tunnel_other" "Another type, tag or protocol that may carry packets; the inside is not judged.",
         RejectSent "reject_sent" "The box answered a denied frame with an ICMP error or TCP RST (deny = reject).",
         RejectSuppressed "reject_suppressed" "A reply was withheld by the rate limit (deny = reject).",
     }

@@ -35,7 +35,7 @@ const DROP_REASONS: [&str; 16] = [
 ];
 
 /// As docs/policy.md lists them.
-const OBSERVATIONS: [&str; 23] = [
+const OBSERVATIONS: [&str; 24] = [
     "spoof_ip",
     "spoof_mac",
     "missing_evidence",
@@ -57,6 +57,7 @@ const OBSERVATIONS: [&str; 23] = [
     "tunnel_gtp_u",
     "tunnel_teredo",
     "tunnel_wireguard",
+    "tunnel_other",
     "reject_sent",
     "reject_suppressed",
 ];

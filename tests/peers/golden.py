@@ -164,7 +164,8 @@ def link_forms():
             yield f"{name}, IPv{family}", lambda w, p, f=family, t=tags: w.smtp(f, p, tags=t)
     yield "three tags over ARP", lambda w, p: w.ether(ARP, arp(w), tag(7) + tag(6) + tag(5))
     yield "two tags over ARP", lambda w, p: w.ether(ARP, arp(w), tag(7) + tag(6))
-    for tpid, name in ((0x9400, "9400"), (0x88E7, "88e7 (PBB)"), (0x893F, "893f (E-tag)"), (0x8101, "8101")):
+    for tpid, name in ((0x9400, "9400"), (0x88E7, "88e7 (PBB)"), (0x893F, "893f (E-tag)"), (0x8101, "8101"),
+                       (0x8200, "8200"), (0x9A00, "9a00")):
         yield f"{name} is no tag of ours", lambda w, p, t=tpid: w.smtp(4, p, tags=tag(5, t))
     for kept in range(4):
         yield f"tag cut after {kept} bytes", lambda w, p, k=kept: w.ether(C_TAG, (be16(5) + be16(IPV4))[:k])
@@ -461,7 +462,9 @@ def other_forms():
             yield (f"{name} with mail ports, IPv{family}",
                    lambda w, p, f=family, n=protocol: w.frame(f, w.ip(f, w.tcp(f, p), n)))
     for name, ether_type in (("RARP", 0x8035), ("EAPOL", 0x888E), ("pause", 0x8808), ("loopback", 0x9000),
-                             ("NSH", 0x894F), ("TRILL", 0x22F3), ("EtherCAT", 0x88A4), ("type ffff", 0xFFFF)):
+                             ("NSH", 0x894F), ("TRILL", 0x22F3), ("EtherCAT", 0x88A4), ("type ffff", 0xFFFF),
+                             ("slow protocols", 0x8809), ("PTP", 0x88F7), ("CFM", 0x8902), ("Wake-on-LAN", 0x0842),
+                             ("VN-Tag", 0x8926), ("DSA (dada)", 0xDADA), ("DSA without a type (c028)", 0xC028)):
         yield f"{name} over an IPv4 packet", lambda w, p, t=ether_type: w.ether(t, packet(w, 4, p))
     yield "ARP", lambda w, p: w.ether(ARP, arp(w), pad=60)
     yield "ARP cut to 14 bytes", lambda w, p: w.ether(ARP)
@@ -510,6 +513,13 @@ def tunnel_heads():
         ("Geneve", UDP, udp(6081, "0000655800002a00", inner_ether=True)),
         ("GTP-U", UDP, udp(2152, "30ff002800000001")),
         ("L2TP", UDP, udp(1701, "00020001 0001 ff03 0021")),
+        ("minimal encapsulation", 55, lambda w, f, p: bytes.fromhex("06000000") + w.addresses(4)[4:] + w.tcp(4, p)),
+        ("Ethernet as next header", 143, lambda w, f, p: w.smtp(4, p)),
+        ("NSH in IP", 145, lambda w, f, p: bytes.fromhex("0fc20201 000001ff") + packet(w, 4, p)),
+        ("LISP", UDP, udp(4341, "8000000000000001")),
+        ("VXLAN-GPE", UDP, udp(4790, "0c00000100002a00")),
+        ("GUE", UDP, udp(6080, "00040000")),
+        ("MPLS in UDP", UDP, udp(6635, "00064140")),
         ("WireGuard", UDP, udp(51820, "04000000 00000001 0000000000000000")),
     ]
 

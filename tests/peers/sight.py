@@ -39,17 +39,20 @@ LSRR, SSRR = 131, 137
 IP_KINDS = {
     1: "icmp", 4: "ipip", 17: "udp", 41: "6in4", 47: "gre", 50: "esp", 58: "icmpv6", 59: "no_next_header",
     97: "etherip", 115: "l2tp", 132: "sctp", 137: "mpls",
+    **dict.fromkeys((53, 55, 94, 98, 108, 142, 143, 144, 145), "other"),
 }
 UDP_TUNNELS = {
     1701: "l2tp", 2152: "gtp_u", 3544: "teredo", 4500: "esp", 4789: "vxlan", 6081: "geneve", 8472: "vxlan",
-    51820: "wireguard",
+    51820: "wireguard", **dict.fromkeys((4341, 4790, 6080, 6635), "other"),
 }
 ETHER_KINDS = {
-    0x0806: "arp", 0x88CC: "lldp", 0x8863: "pppoe_discovery", 0x8864: "pppoe", 0x8847: "mpls", 0x8848: "mpls",
-    0x88E5: "macsec",
+    0x0806: "arp", 0x8035: "rarp", 0x0842: "wake_on_lan", 0x8808: "pause", 0x8809: "slow", 0x8863: "pppoe_discovery",
+    0x888E: "eapol", 0x88CC: "lldp", 0x88F7: "ptp", 0x8902: "cfm", 0x9000: "loopback",
+    0x8864: "pppoe", 0x8847: "mpls", 0x8848: "mpls", 0x88E5: "macsec",
 }
+OTHER_TUNNEL = "other"  # whatever the contract does not know to carry no packet
 # What carries frames or packets inside, by the names that the box counts under.
-TUNNELS = {"ipip", "6in4", "gre", "esp", "etherip", "mpls", "pppoe", "macsec"} | set(UDP_TUNNELS.values())
+TUNNELS = {"ipip", "6in4", "gre", "esp", "etherip", "mpls", "pppoe", "macsec", OTHER_TUNNEL} | set(UDP_TUNNELS.values())
 
 
 @dataclass
@@ -110,10 +113,10 @@ def see(frame):
             if len(rest) < 8:
                 return sight.opaque("malformed")
             if rest[3:6] not in SNAP_OUIS:
-                return sight.other("llc")
+                return sight.other(OTHER_TUNNEL)
             ether_type, rest = u16(rest, 6), rest[8:]
             if ether_type < TYPE_MIN:
-                return sight.other("llc")
+                return sight.other(OTHER_TUNNEL)
             continue
         if rest[0] == 0x06 and rest[2] == 0x03:
             return see_sap_06(sight, rest[3:])
@@ -135,7 +138,7 @@ def see_ethertype(sight, ether_type, packet):
         return see_ipv4(sight, packet)
     if ether_type == TYPE_IPV6:
         return see_ipv6(sight, packet)
-    return sight.other(ETHER_KINDS.get(ether_type, "ethertype"))
+    return sight.other(ETHER_KINDS.get(ether_type, OTHER_TUNNEL))
 
 
 def see_ipv4(sight, packet):

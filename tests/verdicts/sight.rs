@@ -5,7 +5,7 @@ use portcullis::model::{Direction, MacAddr};
 use portcullis::policy::DropReason::{self, *};
 use portcullis::policy::Observed::{
     self, LaterFragment, TunnelEsp, TunnelEtherIp, TunnelGeneve, TunnelGre, TunnelGtpU, TunnelIpip, TunnelL2tp,
-    TunnelMacsec, TunnelMpls, TunnelPppoe, TunnelSixInFour, TunnelTeredo, TunnelVxlan, TunnelWireguard,
+    TunnelMacsec, TunnelMpls, TunnelOther, TunnelPppoe, TunnelSixInFour, TunnelTeredo, TunnelVxlan, TunnelWireguard,
 };
 use portcullis::policy::Verdict;
 use portcullis::port::memory::Frame;
@@ -105,10 +105,16 @@ fn a_third_tag_hides_everything_arp_too() {
 }
 
 #[test]
-fn other_types_hide_what_they_announce() {
-    // Neighbours of the tags' types, and types of which some switches make tags: not the policy's, so not looked into.
-    for ether_type in [0x8101, 0x88a9, 0x9101, 0x9202, 0x88e7, 0x893f, 0x894f] {
-        other(&frame().tag(ether_type, 7).tcp(25), None);
+fn other_types_hide_what_they_announce_and_are_counted() {
+    // Neighbours of the tags' types, types of which some switches make tags, 802.1ah, 802.1BR, VN-Tag, NSH, TRILL, DSA:
+    // "of any type that no row above names, be it another's tag".
+    for ether_type in [
+        0x8101, 0x88a9, 0x9101, 0x9202, 0x8200, 0x9a00, 0x88e7, 0x893f, 0x8926, 0x894f, 0x22f3, 0xdada, 0xc028, 0x0600,
+        0xffff, 0x8870,
+    ] {
+        other(&frame().tag(ether_type, 7).tcp(25), Some(TunnelOther));
+        other(&frame().vlan(7).tag(ether_type, 7).tcp(25), Some(TunnelOther));
+        other(&frame().snap().tag(ether_type, 7).tcp(25), Some(TunnelOther));
     }
 }
 
@@ -147,10 +153,10 @@ fn other_802_3_frames_are_not_ip() {
         other(&frame().llc(llc).tcp(25), None);
     }
     for oui in [[0, 0, 0x0c], [0, 0, 1], [1, 0, 0], [0x08, 0, 0x07]] {
-        other(&frame().snap_oui(oui).tcp(25), None);
+        other(&frame().snap_oui(oui).tcp(25), Some(TunnelOther));
     }
     other(&frame().snap().ether(0x0806, &[0; 28]), None);
-    other(&frame().snap().snap().tcp(25), None);
+    other(&frame().snap().snap().tcp(25), Some(TunnelOther)); // "or with a number below 0600"
 }
 
 #[test]
@@ -406,6 +412,9 @@ fn tunnels_are_counted_by_kind_and_their_inside_is_not_judged() {
         (97, TunnelEtherIp),
         (115, TunnelL2tp),
         (137, TunnelMpls),
+        (55, TunnelOther),
+        (143, TunnelOther),
+        (145, TunnelOther),
     ] {
         other(&frame().protocol(protocol, inner_packet), Some(kind));
         other(&frame().ipv6().extension(60, 8).protocol(protocol, inner_packet), Some(kind));
@@ -420,6 +429,8 @@ fn tunnels_are_counted_by_kind_and_their_inside_is_not_judged() {
         (8472, TunnelVxlan),
         (6081, TunnelGeneve),
         (51820, TunnelWireguard),
+        (4790, TunnelOther),
+        (6635, TunnelOther),
     ] {
         other(&frame().udp(port).data(&[8, 0, 0, 0, 0, 0, 1, 0]).data(inner_frame), Some(kind));
         other(&frame().ipv6().udp(port).data(&[8, 0, 0, 0, 0, 0, 1, 0]).data(inner_frame), Some(kind));
@@ -434,9 +445,9 @@ fn tunnels_are_counted_by_kind_and_their_inside_is_not_judged() {
 }
 
 #[test]
-fn every_type_but_ip_passes() {
-    // ARP, RARP, Wake-on-LAN, PPPoE discovery, LLDP, EAPOL, PBB, NSH, E-tag, and the largest and smallest.
-    for ether_type in [0x0806, 0x8035, 0x0842, 0x8863, 0x88cc, 0x888e, 0x88e7, 0x894f, 0x893f, 0xffff, 0x0600] {
+fn types_that_announce_no_packet_pass_uncounted() {
+    // "ARP, RARP, Wake-on-LAN, pause frames, slow protocols, PPPoE discovery, EAPOL, LLDP, PTP, CFM, loopback tests"
+    for ether_type in [0x0806, 0x8035, 0x0842, 0x8808, 0x8809, 0x8863, 0x888e, 0x88cc, 0x88f7, 0x8902, 0x9000] {
         other(&frame().ether(ether_type, &frame().tcp(25).bytes()[14..]), None);
         other(&frame().vlan(7).ether(ether_type, &[]), None);
     }
