@@ -13,6 +13,7 @@ use portcullis::control::{Client, ClientError, Limits, Server, Socket, State};
 use portcullis::exit::Exit;
 use portcullis::model::Revision;
 use portcullis::table::{Capacity, Reader, Table};
+use portcullis::telemetry::ledger::Ledger;
 use portcullis::vm::registry::Registry;
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -32,9 +33,13 @@ fn start_with(limits: Limits) -> Served {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("control.sock");
     let (writer, readers) = Table::create(Capacity { vms: 1000, keys: 4000 }, 1).unwrap();
-    let state = State::new(Registry::new(writer, Arc::default()), Vec::new(), vec!["uplink".into()]);
+    let state = State::new(Registry::new(writer, Arc::default()), ledger());
     let server = Server::start_with(Socket::take(&path).unwrap(), state, limits).unwrap();
     Served { _folder: folder, path, server, _readers: readers }
+}
+
+fn ledger() -> Arc<Ledger> {
+    Arc::new(Ledger::new(Vec::new(), vec!["uplink".into()]))
 }
 
 impl Served {
@@ -335,7 +340,7 @@ fn a_worker_that_stands_still_makes_changes_late_and_nothing_else() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("control.sock");
     let (writer, mut readers) = Table::create(Capacity { vms: 10, keys: 10 }, 1).unwrap();
-    let state = State::new(Registry::new(writer, Arc::default()), Vec::new(), Vec::new());
+    let state = State::new(Registry::new(writer, Arc::default()), ledger());
     let _server = Server::start(Socket::take(&path).unwrap(), state).unwrap();
     let mut client = Client::connect(&path).unwrap();
     readers[0].go_online();

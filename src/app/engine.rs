@@ -17,6 +17,7 @@ use crate::host::memory::{Layout, MBUF_CACHE, Plan};
 use crate::model::{Direction, LinkIndex, Way};
 use crate::policy::Reader;
 use crate::telemetry::counters::{Block, LaneCounts};
+use crate::telemetry::ledger::{Ledger, LinkLosses};
 use crate::telemetry::report::PortLosses;
 
 /// Frames a worker takes at once: as many as fit in the pool's per-core cache with room to spare, so that what is spent
@@ -101,11 +102,12 @@ impl Shared {
         total
     }
 
-    /// What the drivers of a link's inside and outside port lost.
+    /// What the drivers of a link's ports lost.
     #[must_use]
-    pub fn losses(&self, link: LinkIndex) -> (PortLosses, PortLosses) {
+    pub fn losses(&self, link: LinkIndex) -> LinkLosses {
         let losses = |port: &Port<Started>| port.stats().map(losses_of).unwrap_or_default();
-        self.links.get(link.0).map(|ports| (losses(&ports.inside), losses(&ports.outside))).unwrap_or_default()
+        let of = |ports: &Ports| LinkLosses { inside: losses(&ports.inside), outside: losses(&ports.outside) };
+        self.links.get(link.0).map(of).unwrap_or_default()
     }
 
     /// Whether the links of a link's inside and outside port read up.
@@ -126,6 +128,14 @@ impl Shared {
             None => Ok(()),
         }
     }
+}
+
+/// What is counted: by the workers, and by the drivers of the ports, which stay open as long as it lives.
+#[must_use]
+pub fn ledger(config: &Config, shared: &Arc<Shared>) -> Ledger {
+    let watched = Arc::clone(shared);
+    let names = config.links.iter().map(|link| link.name.clone()).collect();
+    Ledger::new(shared.blocks.clone(), names).with_losses(move |link| watched.losses(link))
 }
 
 fn losses_of(stats: dpdk::PortStats) -> PortLosses {

@@ -9,18 +9,17 @@ use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
 
-use super::engine::Engine;
+use super::engine::{Engine, ledger};
 use super::vms;
 use crate::capture::{self, Summary};
 use crate::config::{Config, Device, Dpdk, Hugepages, Link};
-use crate::control::State;
-use crate::control::handler::LinkLosses;
 use crate::exit::{Exit, Failure};
 use crate::host::cores::Cores;
 use crate::host::eal;
 use crate::host::memory::{self, Layout, Plan};
 use crate::model::{Direction, LinkIndex, Way};
 use crate::policy::{self, ClassBecause, Decision, Verdict, VmFacts};
+use crate::telemetry::ledger::LinkLosses;
 use crate::telemetry::report::Report;
 use crate::vm::registry::Registry;
 
@@ -123,15 +122,12 @@ impl Replay {
         let drained = wait(&engine, expected);
         engine.halt();
 
-        let watched = Arc::clone(&engine.shared);
-        let names = config.links.iter().map(|link| link.name.clone()).collect();
-        let state = State::new(registry, engine.shared.blocks.clone(), names).with_losses(move |link| {
-            let (inside, outside) = watched.losses(link);
-            LinkLosses { inside, outside }
-        });
-        let report = state.report(true);
-        let why = self.why(state.registry())?;
-        drop(state);
+        let report = {
+            let ledger = ledger(&config, &engine.shared);
+            let judged = registry.iter_after(None).map(|(at, vm)| (vm.id.to_string(), ledger.counted(Some(at))));
+            ledger.report(registry.revision()).with_vms(judged.collect())
+        };
+        let why = self.why(&registry)?;
         let stopped = engine.stop();
 
         drained?;
@@ -243,16 +239,14 @@ impl Replay {
 
     /// What must be so after a replay that drained its input.
     fn verify(&self, report: &Report, mbufs_in_use: u32) -> Result<(), Failure> {
-        if !report.is_balanced() {
+        if !report.balanced {
             return Err(Failure::new(Exit::Bug, "the balance does not hold: some frame was neither sent nor counted"));
         }
         if mbufs_in_use != 0 {
             return Err(Failure::new(Exit::Bug, format_args!("{mbufs_in_use} packet buffers were not given back")));
         }
-        let sent = [
-            (&self.outside_out, report.total(Direction::Egress).tx),
-            (&self.inside_out, report.total(Direction::Ingress).tx),
-        ];
+        let sent =
+            [(&self.outside_out, report.sent(Direction::Egress)), (&self.inside_out, report.sent(Direction::Ingress))];
         for (path, sent) in sent {
             let Some(path) = path else { continue };
             let written = capture::summarise(path)?.frames;
@@ -354,7 +348,7 @@ fn wait(engine: &Engine, expected: [u64; 2]) -> Result<(), Failure> {
             last = (sum, Instant::now());
         } else if last.1.elapsed() > PATIENCE {
             bar.finish_and_clear();
-            let (inside, outside) = engine.shared.losses(LinkIndex(0));
+            let LinkLosses { inside, outside } = engine.shared.losses(LinkIndex(0));
             let message = format!(
                 "DPDK handed over {sum} of {total} frames and no more came for {} s (no packet buffer: {}); is the capture \
                  being changed meanwhile?",

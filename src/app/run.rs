@@ -12,13 +12,12 @@ use std::time::{Duration, Instant};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use tracing::{error, info, warn};
 
-use super::engine::{Engine, EngineError, Shared};
+use super::engine::{Engine, EngineError, Shared, ledger};
 use super::links::{Event, LinkWatch, Side};
 use super::vms;
 use super::watchdog::{TICK, Watchdog};
 use crate::config::Config;
 use crate::control::State;
-use crate::control::handler::LinkLosses;
 use crate::control::server::Server;
 use crate::control::socket::{Socket, SocketError};
 use crate::exit::{Exit, Failure};
@@ -27,7 +26,6 @@ use crate::host::eal;
 use crate::host::memory::{self, Plan};
 use crate::model::LinkIndex;
 use crate::telemetry::report::Report;
-use crate::vm::registry::Registry;
 
 /// What to run.
 #[derive(Clone, Debug)]
@@ -129,7 +127,7 @@ impl Run {
         }
         let known = registry.len();
         let mut engine = Engine::start(eal, &config, plan, readers, config.table.vms as usize)?;
-        let state = state(&config, registry, &engine.shared).with_dpdk_version(eal.version());
+        let state = State::new(registry, Arc::new(ledger(&config, &engine.shared))).with_dpdk_version(eal.version());
         let server = Server::start(socket, state)
             .map_err(|error| Failure::new(Exit::Os, format_args!("the control socket cannot be served: {error}")))?;
         info!("forwarding; {known} VMs known; control socket {}", config.control.socket.display());
@@ -147,15 +145,6 @@ impl Run {
         }
         Ok(report)
     }
-}
-
-fn state(config: &Config, registry: Registry, shared: &Arc<Shared>) -> State {
-    let watched = Arc::clone(shared);
-    let names = config.links.iter().map(|link| link.name.clone()).collect();
-    State::new(registry, shared.blocks.clone(), names).with_losses(move |link| {
-        let (inside, outside) = watched.losses(link);
-        LinkLosses { inside, outside }
-    })
 }
 
 /// Watches workers and links until told to stop.

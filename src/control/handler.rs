@@ -1,73 +1,41 @@
-//! What calls do: the one owner of the registry, and the reader of every worker's counters. No sockets, no threads.
+//! What calls do: the one owner of the registry. No sockets, no threads.
 //!
 //! A change waits for its grace period here, so the thread that owns a [`State`] is busy for up to its patience (100
 //! ms) when a worker stands still, and other clients' calls wait with it. Changes then pile up no further than that:
 //! each waits for the one before it, and is refused when its own patience is over.
 
 use std::borrow::Cow;
-use std::collections::HashMap;
-use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::rpc::{self, Answer, Applied, Call, Kind, RpcError, VersionAnswer, VmAnswer, VmEntry, VmsAnswer};
-use crate::model::{Direction, LinkIndex, Revision, VmIndex, Way};
+use crate::model::{Revision, VmIndex};
 use crate::table::{NotSettled, TableError};
-use crate::telemetry::counters::{Block, LaneCounts};
-use crate::telemetry::report::{self, Judged, LinkReport, PortLosses, Report};
-use crate::vm::record::VmId;
+use crate::telemetry::ledger::{Ledger, Starts};
+use crate::telemetry::report::{self, Named, Report};
+use crate::vm::record::{Vm, VmId};
 use crate::vm::registry::{Edit, EditError, Registry};
 
 /// How long a change waits for every worker.
 pub const PATIENCE: Duration = Duration::from_millis(100);
 
-/// What the drivers of a link's ports lost.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct LinkLosses {
-    /// Of the inside port.
-    pub inside: PortLosses,
-    /// Of the outside port.
-    pub outside: PortLosses,
-}
-
-type Losses = Box<dyn Fn(LinkIndex) -> LinkLosses + Send>;
-
 /// Everything the control plane knows and may change.
+#[derive(Debug)]
 pub struct State {
     registry: Registry,
-    /// One of each worker.
-    counters: Vec<Arc<Block>>,
-    /// Names, in the order of the configuration.
-    links: Vec<String>,
-    losses: Losses,
+    ledger: Arc<Ledger>,
     dpdk: Option<String>,
     patience: Duration,
-    /// What had been counted under a VM's number before it was this VM's: numbers are given out again. Zero is not kept.
-    before: HashMap<VmIndex, Judged>,
+    starts: Starts,
     /// Numbers of deleted VMs under which workers may be counting still.
     leaving: Vec<VmIndex>,
 }
 
 impl State {
-    /// Over a registry, the counters of each worker, and the names of the links.
-    pub fn new(registry: Registry, counters: Vec<Arc<Block>>, links: Vec<String>) -> Self {
-        Self {
-            registry,
-            counters,
-            links,
-            losses: Box::new(|_| LinkLosses::default()),
-            dpdk: None,
-            patience: PATIENCE,
-            before: HashMap::new(),
-            leaving: Vec::new(),
-        }
-    }
-
-    /// Where to ask what drivers lost; nothing unless said.
+    /// Over a registry and what is counted for its VMs.
     #[must_use]
-    pub fn with_losses(mut self, losses: impl Fn(LinkIndex) -> LinkLosses + Send + 'static) -> Self {
-        self.losses = Box::new(losses);
-        self
+    pub fn new(registry: Registry, ledger: Arc<Ledger>) -> Self {
+        Self { registry, ledger, dpdk: None, patience: PATIENCE, starts: Starts::default(), leaving: Vec::new() }
     }
 
     /// What `version` says of DPDK.
@@ -141,17 +109,12 @@ impl State {
     /// The statistics document, of this moment.
     #[must_use]
     pub fn report(&self, with_vms: bool) -> Report {
-        let links = self.links.iter().enumerate().map(|(at, name)| {
-            let LinkLosses { inside, outside } = (self.losses)(LinkIndex(at));
-            let lane = |direction| self.lane(Way { link: LinkIndex(at), direction });
-            let (egress, ingress) = (lane(Direction::Egress), lane(Direction::Ingress));
-            LinkReport { name: name.clone(), egress, ingress, inside, outside }
-        });
-        let vms = match with_vms {
-            true => self.registry.iter_after(None).map(|(at, vm)| (vm.id.to_string(), self.judged(at))).collect(),
-            false => Vec::new(),
-        };
-        Report { revision: self.registry.revision().0, links: links.collect(), vms, unknown: self.counted(None) }
+        let report = self.ledger.report(self.registry.revision());
+        let judged = |(at, vm): (VmIndex, &Vm)| (vm.id.to_string(), self.starts.judged(&self.ledger, at));
+        match with_vms {
+            true => report.with_vms(self.registry.iter_after(None).map(judged).collect()),
+            false => report.with_vms(Named::default()),
+        }
     }
 
     fn change(&mut self, edits: Vec<Edit>, if_revision: Option<Revision>) -> Result<Answer, RpcError> {
@@ -176,7 +139,11 @@ impl State {
     fn entry(&self, index: VmIndex) -> Option<VmEntry> {
         let vm = self.registry.by_index(index)?;
         let (_, class) = self.registry.class(vm);
-        Some(VmEntry { vm: vm.clone(), effective_class: class.into(), counters: self.judged(index) })
+        Some(VmEntry {
+            vm: vm.clone(),
+            effective_class: class.into(),
+            counters: self.starts.judged(&self.ledger, index),
+        })
     }
 
     fn version(&self) -> VersionAnswer {
@@ -186,32 +153,6 @@ impl State {
             schema: report::SCHEMA,
             dpdk: self.dpdk.clone(),
         }
-    }
-
-    /// All workers together.
-    fn lane(&self, way: Way) -> LaneCounts {
-        let mut sum = LaneCounts::default();
-        self.counters.iter().for_each(|block| sum.add(&block.lane(way)));
-        sum
-    }
-
-    /// All workers together, since start-up: under a VM's number, or for no VM.
-    fn counted(&self, index: Option<VmIndex>) -> Judged {
-        let mut sum = Judged::default();
-        for block in &self.counters {
-            sum.egress.add(block.judged(index, Direction::Egress));
-            sum.ingress.add(block.judged(index, Direction::Ingress));
-        }
-        sum
-    }
-
-    /// What was counted for the VM that has this number.
-    fn judged(&self, index: VmIndex) -> Judged {
-        let counted = self.counted(Some(index));
-        self.before.get(&index).map_or(counted, |before| Judged {
-            egress: counted.egress.since(before.egress),
-            ingress: counted.ingress.since(before.ingress),
-        })
     }
 
     /// The number that an edit takes out of use.
@@ -226,12 +167,7 @@ impl State {
     /// earlier: so this is the moment to remember what the next one starts from.
     fn settle(&mut self, deadline: Instant) -> Result<Duration, NotSettled> {
         let took = self.registry.settle(deadline)?;
-        for index in std::mem::take(&mut self.leaving) {
-            match self.counted(Some(index)) {
-                none if none == Judged::default() => self.before.remove(&index),
-                some => self.before.insert(index, some),
-            };
-        }
+        self.starts.retire(&self.ledger, std::mem::take(&mut self.leaving));
         Ok(took)
     }
 
@@ -252,17 +188,6 @@ impl State {
             .with("revision", revision)
             .with("waiting_for", workers.clone())
             .with("applied", applied)
-    }
-}
-
-impl fmt::Debug for State {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("State")
-            .field("revision", &self.registry.revision())
-            .field("vms", &self.registry.len())
-            .field("workers", &self.counters.len())
-            .field("links", &self.links)
-            .finish_non_exhaustive()
     }
 }
 
@@ -301,10 +226,10 @@ const MESSAGE_CHARS_MAX: usize = 800;
 mod tests {
     use super::*;
     use crate::control::rpc::{Line, parse_line};
-    use crate::model::ClassId;
+    use crate::model::{ClassId, Direction};
     use crate::policy::{Class, Classes, Settings, Tally};
     use crate::table::{Capacity, Reader, Table};
-    use crate::telemetry::counters::BurstCounts;
+    use crate::telemetry::counters::Block;
     use serde_json::{Value, json};
 
     const CAPACITY: Capacity = Capacity { vms: 4, keys: 16 };
@@ -318,7 +243,8 @@ mod tests {
         let via = vec!["52:54:00:ff:ff:01".parse().unwrap()];
         let registry = Registry::new(writer, Arc::new(Settings { classes, via, ..Settings::default() }));
         let blocks: Vec<_> = (0..2).map(|_| Arc::new(Block::new(1, CAPACITY.vms as usize))).collect();
-        let state = State::new(registry, blocks.clone(), vec!["uplink".into()]).with_patience(Duration::ZERO);
+        let state = State::new(registry, Arc::new(Ledger::new(blocks.clone(), vec!["uplink".into()])))
+            .with_patience(Duration::ZERO);
         (state, readers, blocks)
     }
 
@@ -499,23 +425,13 @@ mod tests {
     }
 
     #[test]
-    fn the_report_adds_workers_up_and_knows_the_drivers_losses() {
-        let (state, _readers, blocks) = state();
-        let missed = PortLosses { rx_missed: 7, ..PortLosses::default() };
-        let mut state = state.with_losses(move |_| LinkLosses { outside: missed, ..LinkLosses::default() });
+    fn the_statistics_have_the_vms_unless_they_are_not_wanted() {
+        let (mut state, _readers, blocks) = state();
         ask(&mut state, "vm.set", &json!({"id": "web1", "ips": ["10.0.0.5"]})).unwrap();
-        for block in &blocks {
-            let mut burst = BurstCounts::default();
-            burst.received(4);
-            burst.sent(4);
-            block.add_burst(Way { link: LinkIndex(0), direction: Direction::Egress }, &mut burst);
-            block.add_judged(None, Direction::Ingress, Tally::Allowed);
-        }
+        blocks[0].add_judged(None, Direction::Ingress, Tally::Allowed);
         let stats = ask(&mut state, "stats.get", &json!({})).unwrap();
-        assert_eq!(stats["links"]["uplink"]["inside"]["rx"], 8);
-        assert_eq!(stats["links"]["uplink"]["outside"]["tx"], 8);
-        assert_eq!(stats["links"]["uplink"]["outside"]["rx_missed"], 7);
-        assert_eq!(stats["unknown"]["ingress"]["allowed"], 2);
+        assert_eq!(stats["links"]["uplink"]["inside"]["rx"], 0);
+        assert_eq!(stats["unknown"]["ingress"]["allowed"], 1);
         assert_eq!((&stats["revision"], &stats["balanced"]), (&json!(1), &json!(true)));
         assert_eq!(stats["vms"]["web1"]["egress"]["denied"], 0);
         assert_eq!(ask(&mut state, "stats.get", &json!({"vms": false})).unwrap()["vms"], json!({}));

@@ -15,7 +15,7 @@ pub mod server;
 pub mod socket;
 
 pub use client::{Client, ClientError};
-pub use handler::{LinkLosses, State};
+pub use handler::State;
 pub use rpc::{Call, Kind, RpcError};
 pub use server::{Handle, Limits, Server};
 pub use socket::{Socket, SocketError};

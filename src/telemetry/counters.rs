@@ -67,7 +67,7 @@ impl LaneCounts {
 }
 
 /// Judged frames of one VM (or of the unknown one) and direction.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct VmCounts {
     /// Judged and forwarded.
     pub allowed: u64,

@@ -1,4 +1,5 @@
 //! What the box can say about itself: counters that workers write and anybody reads.
 
 pub mod counters;
+pub mod ledger;
 pub mod report;

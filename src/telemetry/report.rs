@@ -1,4 +1,4 @@
-//! The statistics document: one shape for `replay --json`, `stats --json` and `stats.get`.
+//! The statistics document: one type for who writes it (`stats.get`, `replay --json`, `run --json`) and who reads it.
 //!
 //! Shape (schema 1), every reason and observation present, zeros too:
 //!
@@ -15,46 +15,64 @@
 //! `rx` of a port is what its driver handed to a worker, `tx` what its driver took. What a driver lost before (`rx_missed`:
 //! no descriptor, `rx_no_mbuf`: no packet buffer) stands apart; it never was in the box's hands.
 
-use serde::ser::SerializeMap;
-use serde::{Serialize, Serializer};
+use std::fmt;
+use std::marker::PhantomData;
 
-use super::counters::{LaneCounts, VmCounts};
-use crate::model::Direction;
-use crate::policy::{DropReason, Observed};
+use serde::de::{MapAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use super::counters::VmCounts;
+use crate::model::{Direction, Revision};
 
 /// Version of the document's shape.
 pub const SCHEMA: u32 = 1;
 
-/// The document.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Report {
+/// The document. `V` is whatever becomes the object of the VMs: a list that is there, or one that comes while it is
+/// written.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Report<V = Named<Judged>> {
+    /// [`SCHEMA`]
+    pub schema: u32,
     /// Of the VMs and the policy.
-    pub revision: u64,
+    pub revision: Revision,
     /// Every link, in the order of the configuration.
-    pub links: Vec<LinkReport>,
+    pub links: Named<LinkReport>,
+    /// Dropped frames by reason, all links together.
+    pub reasons: Both<Named<u64>>,
+    /// Frames on which something was seen, all links together.
+    pub observed: Both<Named<u64>>,
     /// VMs, in the order of their ids.
-    pub vms: Vec<(String, Judged)>,
+    pub vms: V,
     /// Judged frames that no VM answers for.
     pub unknown: Judged,
+    /// Whether every link accounts for every frame, in both directions.
+    pub balanced: bool,
 }
 
-/// Frames of one link.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+/// The two ports of a link.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LinkReport {
-    /// Its name.
-    pub name: String,
-    /// From inside to outside.
-    pub egress: LaneCounts,
-    /// From outside to inside.
-    pub ingress: LaneCounts,
-    /// What the driver of the inside port lost.
-    pub inside: PortLosses,
-    /// What the driver of the outside port lost.
-    pub outside: PortLosses,
+    /// Towards the VMs.
+    pub inside: PortReport,
+    /// Towards the uplink.
+    pub outside: PortReport,
+}
+
+/// Frames of one port.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PortReport {
+    /// Handed over by the driver.
+    pub rx: u64,
+    /// Taken by the driver.
+    pub tx: u64,
+    /// Lost by the driver.
+    #[serde(flatten)]
+    pub losses: PortLosses,
 }
 
 /// Frames that a driver reports as lost; outside the balance.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct PortLosses {
     /// Arrived when no receive descriptor was free.
     pub rx_missed: u64,
@@ -66,101 +84,141 @@ pub struct PortLosses {
     pub tx_errors: u64,
 }
 
+/// Something for each direction.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Both<T> {
+    /// From VMs.
+    pub egress: T,
+    /// To VMs.
+    pub ingress: T,
+}
+
 /// Judged frames of one VM.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
-pub struct Judged {
-    /// From the VM.
-    pub egress: VmCounts,
-    /// To the VM.
-    pub ingress: VmCounts,
-}
+pub type Judged = Both<VmCounts>;
 
-impl Report {
-    /// All links together, one direction.
+impl<V> Report<V> {
+    /// Frames sent on all links, one direction.
     #[must_use]
-    pub fn total(&self, direction: Direction) -> LaneCounts {
-        let mut total = LaneCounts::default();
-        for link in &self.links {
-            total.add(match direction {
-                Direction::Egress => &link.egress,
-                Direction::Ingress => &link.ingress,
-            });
-        }
-        total
+    pub fn sent(&self, direction: Direction) -> u64 {
+        let sent = |link: &LinkReport| match direction {
+            Direction::Egress => link.outside.tx,
+            Direction::Ingress => link.inside.tx,
+        };
+        self.links.iter().map(|(_, link)| sent(link)).sum()
     }
 
-    /// Whether every link accounts for every frame, in both directions.
+    /// The same with other VMs.
     #[must_use]
-    pub fn is_balanced(&self) -> bool {
-        self.links.iter().all(|link| link.egress.is_balanced() && link.ingress.is_balanced())
+    pub fn with_vms<W>(self, vms: W) -> Report<W> {
+        let Self { schema, revision, links, reasons, observed, vms: _, unknown, balanced } = self;
+        Report { schema, revision, links, reasons, observed, vms, unknown, balanced }
     }
 }
 
-impl Serialize for Report {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let both = Direction::ALL.map(|direction| (direction, self.total(direction)));
-        let reasons = Map(|| both.iter().map(|(direction, lane)| (direction.name(), Reasons(lane))));
-        let observed = Map(|| both.iter().map(|(direction, lane)| (direction.name(), Observations(lane))));
-        let mut map = serializer.serialize_map(Some(8))?;
-        map.serialize_entry("schema", &SCHEMA)?;
-        map.serialize_entry("revision", &self.revision)?;
-        map.serialize_entry("links", &Map(|| self.links.iter().map(|link| (link.name.as_str(), Ports(link)))))?;
-        map.serialize_entry("reasons", &reasons)?;
-        map.serialize_entry("observed", &observed)?;
-        map.serialize_entry("vms", &Map(|| self.vms.iter().map(|(id, judged)| (id.as_str(), judged))))?;
-        map.serialize_entry("unknown", &self.unknown)?;
-        map.serialize_entry("balanced", &self.is_balanced())?;
-        map.end()
+impl<T> Both<T> {
+    /// From a value for each direction.
+    pub fn of(mut value: impl FnMut(Direction) -> T) -> Self {
+        Self { egress: value(Direction::Egress), ingress: value(Direction::Ingress) }
     }
-}
 
-/// An object whose members keep their order.
-struct Map<F>(F);
-
-impl<F, I, K, V> Serialize for Map<F>
-where
-    F: Fn() -> I,
-    I: Iterator<Item = (K, V)>,
-    K: Serialize,
-    V: Serialize,
-{
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_map((self.0)())
-    }
-}
-
-struct Reasons<'a>(&'a LaneCounts);
-
-impl Serialize for Reasons<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_map(DropReason::ALL.map(|reason| (reason.name(), self.0.dropped(reason))))
-    }
-}
-
-struct Observations<'a>(&'a LaneCounts);
-
-impl Serialize for Observations<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_map(Observed::ALL.map(|observed| (observed.name(), self.0.seen(observed))))
-    }
-}
-
-/// What enters by one port leaves by the other: egress is received inside and sent outside.
-struct Ports<'a>(&'a LinkReport);
-
-impl Serialize for Ports<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        #[derive(Serialize)]
-        struct Port {
-            rx: u64,
-            tx: u64,
-            #[serde(flatten)]
-            losses: PortLosses,
+    /// One direction's.
+    #[must_use]
+    pub fn way(&self, direction: Direction) -> &T {
+        match direction {
+            Direction::Egress => &self.egress,
+            Direction::Ingress => &self.ingress,
         }
-        let Self(LinkReport { egress, ingress, inside, outside, .. }) = self;
-        let inside = Port { rx: egress.rx, tx: ingress.tx, losses: *inside };
-        let outside = Port { rx: ingress.rx, tx: egress.tx, losses: *outside };
-        serializer.collect_map([("inside", inside), ("outside", outside)])
+    }
+}
+
+impl Judged {
+    /// Adds another reading.
+    pub fn add(&mut self, other: Self) {
+        self.egress.add(other.egress);
+        self.ingress.add(other.ingress);
+    }
+
+    /// What was counted since `base` was read.
+    #[must_use]
+    pub fn since(self, base: Self) -> Self {
+        Self { egress: self.egress.since(base.egress), ingress: self.ingress.since(base.ingress) }
+    }
+
+    /// Whether nothing was judged.
+    #[must_use]
+    pub fn is_zero(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+/// An object whose members are named by data and keep their order.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Named<T>(pub Vec<(String, T)>);
+
+impl<T> Named<T> {
+    /// Members in their order.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &T)> {
+        self.0.iter().map(|(name, value)| (name.as_str(), value))
+    }
+
+    /// The member of a name.
+    #[must_use]
+    pub fn get(&self, name: &str) -> Option<&T> {
+        self.iter().find_map(|(member, value)| (member == name).then_some(value))
+    }
+
+    /// How many members there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Whether there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+impl<T> Default for Named<T> {
+    fn default() -> Self {
+        Self(Vec::new())
+    }
+}
+
+impl<K: Into<String>, T> FromIterator<(K, T)> for Named<T> {
+    fn from_iter<I: IntoIterator<Item = (K, T)>>(members: I) -> Self {
+        Self(members.into_iter().map(|(name, value)| (name.into(), value)).collect())
+    }
+}
+
+impl<T: Serialize> Serialize for Named<T> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(self.iter())
+    }
+}
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Named<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Members<T>(PhantomData<T>);
+
+        impl<'de, T: Deserialize<'de>> Visitor<'de> for Members<T> {
+            type Value = Named<T>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Named<T>, A::Error> {
+                let mut members = Vec::new();
+                while let Some(member) = map.next_entry()? {
+                    members.push(member);
+                }
+                Ok(Named(members))
+            }
+        }
+
+        deserializer.deserialize_map(Members(PhantomData))
     }
 }
 
@@ -168,19 +226,29 @@ impl Serialize for Ports<'_> {
 mod tests {
     use super::*;
 
+    fn report() -> Report {
+        let judged = Judged { egress: VmCounts { denied: 1, ..VmCounts::default() }, ..Judged::default() };
+        let inside = PortReport { rx: 9, tx: 4, losses: PortLosses::default() };
+        let outside = PortReport { rx: 4, tx: 8, losses: PortLosses { rx_missed: 3, ..PortLosses::default() } };
+        Report {
+            schema: SCHEMA,
+            revision: Revision(7),
+            links: [("uplink", LinkReport { inside, outside })].into_iter().collect(),
+            reasons: Both::of(|_| [("port_closed", 1), ("reply_closed", 0)].into_iter().collect()),
+            observed: Both::default(),
+            vms: [("web1", judged)].into_iter().collect(),
+            unknown: Judged::default(),
+            balanced: true,
+        }
+    }
+
     #[test]
     fn the_document_has_its_shape_and_its_order() {
-        let mut link = LinkReport { name: "uplink".into(), ..LinkReport::default() };
-        (link.egress.rx, link.egress.tx, link.egress.drops[0]) = (9, 8, 1);
-        (link.ingress.rx, link.ingress.tx) = (4, 4);
-        let judged = Judged { egress: VmCounts { denied: 1, ..VmCounts::default() }, ..Judged::default() };
-        let report =
-            Report { revision: 7, links: vec![link], vms: vec![("web1".into(), judged)], unknown: Judged::default() };
-        let json = serde_json::to_string(&report).unwrap();
+        let json = serde_json::to_string(&report()).unwrap();
         assert!(json.starts_with(
             r#"{"schema":1,"revision":7,"links":{"uplink":{"inside":{"rx":9,"tx":4,"rx_missed":0,"rx_no_mbuf":0,"rx_errors":0,"tx_errors":0},"outside":{"rx":4,"tx":8,"#
         ), "{json}");
-        assert!(json.contains(r#""reasons":{"egress":{"port_closed":1,"reply_closed":0,"#), "{json}");
+        assert!(json.contains(r#""reasons":{"egress":{"port_closed":1,"reply_closed":0},"ingress""#), "{json}");
         assert!(
             json.contains(r#""vms":{"web1":{"egress":{"allowed":0,"denied":1,"excepted":0,"would_deny":0},"#),
             "{json}"
@@ -189,10 +257,15 @@ mod tests {
     }
 
     #[test]
-    fn one_frame_unaccounted_for_breaks_the_balance() {
-        let mut link = LinkReport::default();
-        link.ingress.rx = 1;
-        let report = Report { revision: 0, links: vec![link], vms: vec![], unknown: Judged::default() };
-        assert!(!report.is_balanced());
+    fn who_reads_it_gets_what_was_written() {
+        let json = serde_json::to_string(&report()).unwrap();
+        assert_eq!(serde_json::from_str::<Report>(&json).unwrap(), report());
+        let newer = json.replace(r#""rx":9"#, r#""rx_of_tomorrow":1,"rx":9"#);
+        assert_eq!(serde_json::from_str::<Report>(&newer).unwrap(), report(), "members may join");
+    }
+
+    #[test]
+    fn what_enters_by_one_port_leaves_by_the_other() {
+        assert_eq!(Direction::ALL.map(|direction| report().sent(direction)), [8, 4]);
     }
 }

@@ -3,6 +3,7 @@
 #![allow(dead_code, reason = "each program uses a part")]
 
 use std::path::Path;
+use std::sync::Arc;
 
 use portcullis::config::Config;
 use portcullis::control::handler::State;
@@ -10,6 +11,7 @@ use portcullis::control::rpc::{self, Id, Line, Request, Response};
 use portcullis::model::{Direction, LinkIndex, Way};
 use portcullis::policy::{Verdict, decide};
 use portcullis::port::memory::Frame;
+use portcullis::telemetry::ledger::Ledger;
 use portcullis::testkit::{VM_A, VM_B, VM_C, World, world};
 use portcullis::vm::record::VmSet;
 use portcullis::vm::registry::Edit;
@@ -116,7 +118,7 @@ pub(crate) fn config(data: &[u8]) {
 /// Every request that wants a reply gets one: a line of JSON without control characters, with its own `id`.
 pub(crate) fn rpc(data: &[u8]) {
     let world = world().class("mta-only", &[25]).restricted(VM_A).unrestricted(VM_B).of_class(VM_C, "mta-only").build();
-    let mut state = State::new(world.registry, Vec::new(), vec!["link0".into()]);
+    let mut state = State::new(world.registry, Arc::new(Ledger::new(Vec::new(), vec!["link0".into()])));
     let mut answer = |request: Request| {
         let outcome = request.call.and_then(|call| state.handle(call));
         if let Some(id) = request.id {
