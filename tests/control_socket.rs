@@ -357,3 +357,34 @@ fn a_worker_that_stands_still_makes_changes_late_and_nothing_else() {
     readers[0].snapshot();
     assert_eq!(client.call("vm.set", &set("web1", "10.0.0.5")).unwrap()["changed"], false, "in force now");
 }
+
+#[test]
+fn idle_threads_beat_and_one_that_hangs_does_not() {
+    let served = start();
+    let hearts = served.server.heartbeats().to_vec();
+    let [control, accept] = &hearts[..] else { panic!("two threads are watched") };
+    let later = |heart: &portcullis::telemetry::heartbeat::Heartbeat, beats: u64| {
+        while heart.beats() < beats {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    };
+    later(control, 3); // Nobody asks for anything.
+    later(accept, 3);
+
+    let (release, held) = std::sync::mpsc::channel::<()>();
+    let (begun, begins) = std::sync::mpsc::channel();
+    let handle = served.server.handle();
+    let stuck = std::thread::spawn(move || {
+        handle.run(move |_| {
+            begun.send(()).unwrap();
+            held.recv().unwrap();
+        })
+    });
+    begins.recv().unwrap();
+    let beats = control.beats();
+    later(accept, accept.beats() + 2);
+    assert_eq!(control.beats(), beats, "a control thread that hangs shows it");
+    release.send(()).unwrap();
+    stuck.join().unwrap().unwrap();
+    later(control, beats + 1);
+}

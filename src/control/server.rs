@@ -9,17 +9,19 @@
 use std::collections::HashMap;
 use std::io::{self, BufWriter, Read, Write};
 use std::net::Shutdown;
-use std::os::unix::net::UnixStream;
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use crossbeam::channel::{Receiver, Sender, bounded};
+use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, bounded};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::handler::State;
 use super::rpc::{self, Answer, Batch, Call, Id, Kind, Line, Request, Response, RpcError};
 use super::socket::Socket;
+use crate::telemetry::heartbeat::{Heartbeat, PERIOD};
 
 /// What clients can take of the box.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -91,6 +93,7 @@ pub struct Server {
     handle: Handle,
     listener: Option<JoinHandle<()>>,
     control: Option<JoinHandle<State>>,
+    heartbeats: [Arc<Heartbeat>; 2],
 }
 
 struct Shared {
@@ -131,11 +134,20 @@ impl Server {
         let (jobs, queue) = bounded(QUEUE);
         let handle = Handle { jobs, stopping: stopping.clone() };
         let shared = Arc::new(Shared { socket, limits, stopping, connections: Clients::default() });
-        let control = spawn("control", move || own(state, &queue))?;
-        let mut server =
-            Self { shared: shared.clone(), handle: handle.clone(), listener: None, control: Some(control) };
-        server.listener = Some(spawn("control-accept", move || accept(&shared, &handle))?);
+        let heartbeats = ["control", "control-accept"].map(|name| Arc::new(Heartbeat::new(name)));
+        let [owner, listener] = heartbeats.clone();
+        let control = spawn(owner.name(), move || own(state, &queue, &owner))?;
+        let (shared_too, handle_too) = (shared.clone(), handle.clone());
+        let mut server = Self { shared, handle, listener: None, control: Some(control), heartbeats };
+        let accept = move || accept(&shared_too, &handle_too, &listener);
+        server.listener = Some(spawn("control-accept", accept)?);
         Ok(server)
+    }
+
+    /// The hearts of the control thread and of the one that accepts.
+    #[must_use]
+    pub fn heartbeats(&self) -> &[Arc<Heartbeat>] {
+        &self.heartbeats
     }
 
     /// A way to the state while it is served.
@@ -209,22 +221,38 @@ fn spawn<R: Send + 'static>(name: &str, work: impl FnOnce() -> R + Send + 'stati
 }
 
 /// The control thread.
-fn own(mut state: State, queue: &Receiver<Job>) -> State {
-    while let Ok(Job::Run(job)) = queue.recv() {
-        job(&mut state);
+fn own(mut state: State, queue: &Receiver<Job>, heart: &Heartbeat) -> State {
+    loop {
+        heart.beat();
+        match queue.recv_timeout(PERIOD) {
+            Ok(Job::Run(job)) => job(&mut state),
+            Err(RecvTimeoutError::Timeout) => {}
+            Ok(Job::Quit) | Err(RecvTimeoutError::Disconnected) => return state,
+        }
     }
-    state
 }
 
-fn accept(shared: &Shared, handle: &Handle) {
+fn accept(shared: &Shared, handle: &Handle, heart: &Heartbeat) {
+    // A client that is gone again when its turn comes must not keep us in accept(2).
+    let _ = shared.socket.listener().set_nonblocking(true);
     while !shared.stopping.load(Ordering::Acquire) {
+        heart.beat();
+        wait_for_client(shared.socket.listener());
         match shared.socket.listener().accept() {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
             Ok((stream, _)) => admit(shared, handle, Arc::new(stream)),
             Err(error) if matches!(error.kind(), io::ErrorKind::Interrupted | io::ErrorKind::ConnectionAborted) => {}
             Err(_) if shared.stopping.load(Ordering::Acquire) => {}
             Err(_) => thread::sleep(ACCEPT_PAUSE),
         }
     }
+}
+
+/// Until there is one, or for a heart's period.
+fn wait_for_client(listener: &UnixListener) {
+    let period = Timespec::try_from(PERIOD).unwrap_or_default();
+    // An error leaves it to accept(2) to say what is wrong.
+    let _ = poll(&mut [PollFd::new(listener, PollFlags::IN)], Some(&period));
 }
 
 /// Gives a new connection its thread, or a word of regret.
