@@ -3,6 +3,7 @@
 //! - `replay`: captures through the box, every byte and every counter
 //! - `input`: what cannot be is refused, with the offender's name and the documented exit code
 //! - `daemon`: `run` and the commands that talk to it
+//! - `writing`: what wants to write and cannot, which stops nothing
 //! - `netns`: real TCP through the box, between network namespaces (root only)
 //!
 //! Nothing here depends on how long something takes: tests wait for conditions, with generous limits. Where frames
@@ -24,3 +25,5 @@ mod netns;
 mod replay;
 #[path = "appliance/support.rs"]
 mod support;
+#[path = "appliance/writing.rs"]
+mod writing;

@@ -3,6 +3,7 @@
 #[cfg(feature = "dpdk")]
 pub mod engine;
 pub mod links;
+pub mod log;
 #[cfg(feature = "dpdk")]
 pub mod replay;
 #[cfg(feature = "dpdk")]

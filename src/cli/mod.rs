@@ -1,5 +1,6 @@
 //! The command line: what may be typed, and what is printed for people and for programs.
 
+mod out;
 mod remote;
 mod render;
 #[cfg(feature = "dpdk")]
@@ -7,13 +8,15 @@ mod replay;
 #[cfg(feature = "dpdk")]
 mod run;
 
-use std::io::Write as _;
+use std::io::IsTerminal as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+use self::out::print;
 use crate::VERSION;
+use crate::app::log;
 use crate::config::Config;
 use crate::exit::{Exit, Failure};
 
@@ -65,18 +68,26 @@ enum Command {
 
 /// Runs the command that the process was started with.
 pub fn main() -> ExitCode {
-    let cli = match Cli::try_parse() {
-        Ok(cli) => cli,
+    log::say_panics();
+    let ended = match Cli::try_parse() {
+        Ok(cli) => dispatch(cli.command),
+        // Help and version are answers, not errors.
+        Err(error) if !error.use_stderr() => out::printed(error.print()),
         Err(error) => {
-            let _ = error.print();
-            // Help and version are answers, not errors.
-            return if error.use_stderr() { ExitCode::from(Exit::Usage as u8) } else { ExitCode::SUCCESS };
+            // In colour where somebody looks; who does not want to hear it finds the exit code.
+            if std::io::stderr().is_terminal() {
+                let _ = error.print();
+            } else {
+                log::last_words(error.render().to_string().trim_end());
+            }
+            return ExitCode::from(Exit::Usage as u8);
         }
     };
-    match dispatch(cli.command) {
+    log::flush();
+    match ended {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            let _ = writeln!(std::io::stderr(), "portcullis: {failure}");
+            log::last_words(format_args!("portcullis: {failure}"));
             ExitCode::from(failure.exit as u8)
         }
     }
@@ -105,30 +116,4 @@ fn check(path: &std::path::Path, json: bool) -> Result<(), Failure> {
         return print(&serde_json::json!({ "valid": true, "links": links, "classes": classes }).to_string());
     }
     print(&format!("{}: fine; {links} link(s), {classes} classes", path.display()))
-}
-
-/// Prints a line on standard output. A reader that has gone away is no error.
-fn print(text: &str) -> Result<(), Failure> {
-    match writeln!(std::io::stdout(), "{}", text.trim_end()) {
-        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
-            Err(Failure::new(Exit::Os, format_args!("standard output: {error}")))
-        }
-        _ => Ok(()),
-    }
-}
-
-/// Sends the log to standard error: warnings and errors, or what `PORTCULLIS_LOG` asks for (`info`, `debug`, ...).
-#[cfg(feature = "dpdk")]
-fn start_log(level: &str) {
-    use std::io::IsTerminal as _;
-    use tracing_subscriber::EnvFilter;
-    let filter = EnvFilter::try_from_env("PORTCULLIS_LOG").unwrap_or_else(|_| EnvFilter::new(level));
-    let ansi = std::io::stderr().is_terminal();
-    // A second start (in tests) changes nothing.
-    let _ = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .with_ansi(ansi)
-        .without_time()
-        .try_init();
 }

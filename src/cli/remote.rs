@@ -234,7 +234,7 @@ impl Remote {
     }
 
     fn answer(&self, answer: &Value, people: impl Fn(&Value) -> String) -> Result<(), Failure> {
-        super::print(&if self.json { answer.to_string() } else { people(answer) })
+        super::out::print(&if self.json { answer.to_string() } else { people(answer) })
     }
 
     fn change(&self, client: &mut Client, method: &str, params: &Map<String, Value>) -> Result<(), Failure> {

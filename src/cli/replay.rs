@@ -48,7 +48,7 @@ pub(super) struct ReplayArgs {
 
 impl ReplayArgs {
     pub(super) fn run(self) -> Result<(), Failure> {
-        super::start_log("warn");
+        crate::app::log::start("warn");
         let json = self.json;
         let replay = Replay {
             vms: self.vms,
@@ -67,7 +67,7 @@ impl ReplayArgs {
         let document = serde_json::to_value(&report).map_err(|error| Failure::new(Exit::Bug, error))?;
         if json {
             // Not `document`: the report keeps its order.
-            return super::print(&serde_json::to_string(&report).map_err(|error| Failure::new(Exit::Bug, error))?);
+            return super::out::print(&serde_json::to_string(&report).map_err(|error| Failure::new(Exit::Bug, error))?);
         }
         let mut text = render::report(&document);
         if let Some(why) = why {
@@ -76,6 +76,6 @@ impl ReplayArgs {
                 text += &format!("  {line}\n");
             }
         }
-        super::print(&text)
+        super::out::print(&text)
     }
 }

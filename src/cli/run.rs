@@ -2,12 +2,16 @@
 
 use std::fmt::Write as _;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::Args;
 
 use super::render;
 use crate::app::run::{Preview, Run};
 use crate::exit::{Exit, Failure};
+
+/// How long who reads the final counters may take nothing of them.
+const PRINTING: Duration = Duration::from_secs(2);
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
@@ -41,19 +45,22 @@ pub(super) struct RunArgs {
 
 impl RunArgs {
     pub(super) fn run(self) -> Result<(), Failure> {
-        super::start_log("info");
+        crate::app::log::start("info");
         let (dry_run, json) = (self.dry_run, self.json);
         let run = Run { config: self.config, vms: self.vms, socket: self.socket, eal: self.eal };
         if dry_run {
             let preview = run.preview()?;
-            return super::print(&if json { preview_json(&preview) } else { preview_text(&preview) });
+            return super::out::print(&if json { preview_json(&preview) } else { preview_text(&preview) });
         }
         let report = run.run()?;
         if json {
-            return super::print(&serde_json::to_string(&report).map_err(|error| Failure::new(Exit::Bug, error))?);
+            return super::out::print_within(
+                &serde_json::to_string(&report).map_err(|error| Failure::new(Exit::Bug, error))?,
+                PRINTING,
+            );
         }
         let document = serde_json::to_value(&report).map_err(|error| Failure::new(Exit::Bug, error))?;
-        super::print(&render::report(&document))
+        super::out::print_within(&render::report(&document), PRINTING)
     }
 }
 

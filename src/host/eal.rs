@@ -8,6 +8,7 @@ use tracing::{debug, error, info, warn};
 
 use super::cores::Cores;
 use super::eal_args::EalArgs;
+use super::eal_noise;
 use super::memory::{self, Plan};
 use crate::config::{Config, Hugepages};
 use crate::exit::{Exit, Failure};
@@ -91,6 +92,10 @@ fn exit(error: &dpdk::Error) -> Exit {
 
 fn forward(level: log::Level, text: &str) {
     let text = text.trim_end();
+    if eal_noise::is_harmless(text) {
+        debug!(target: "eal", "{text}");
+        return;
+    }
     match level {
         log::Level::Emergency | log::Level::Alert | log::Level::Critical | log::Level::Error => {
             error!(target: "eal", "{text}");

@@ -4,4 +4,6 @@ pub mod cores;
 #[cfg(feature = "dpdk")]
 pub mod eal;
 pub mod eal_args;
+#[cfg(feature = "dpdk")]
+mod eal_noise;
 pub mod memory;

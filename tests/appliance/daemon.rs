@@ -20,7 +20,7 @@ fn for_ever(number: u8, captures: &[&str]) -> String {
 }
 
 /// A link with the demo's frames on both sides, for ever.
-fn demo(lab: &Lab) -> Config {
+pub(crate) fn demo(lab: &Lab) -> Config {
     let [inside, outside] = ["demo-inside.pcap", "demo-outside.pcap"]
         .map(|name| files::path("pcaps").join(name).to_str().unwrap().to_owned());
     lab.config(&for_ever(0, &[&inside]), &for_ever(1, &[&outside]))

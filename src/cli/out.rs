@@ -1,0 +1,49 @@
+//! Printing results on standard output.
+//!
+//! A reader that has gone away (`| head`) is no error; output that cannot be kept (a full disk) is one, and has an exit
+//! code. Neither is ever a panic.
+
+use std::io::{self, Write as _};
+
+use crate::exit::{Exit, Failure};
+
+/// Prints a text and ends its line.
+pub(super) fn print(text: &str) -> Result<(), Failure> {
+    let mut out = io::stdout().lock();
+    printed(out.write_all(line(text).as_bytes()).and_then(|()| out.flush()))
+}
+
+/// The same, given up when nobody has read anything of it for so long.
+#[cfg(feature = "dpdk")]
+pub(super) fn print_within(text: &str, patience: std::time::Duration) -> Result<(), Failure> {
+    use crate::app::log::outlet::{Descriptor, write_all};
+    printed(write_all(&mut Descriptor(io::stdout()), line(text).as_bytes(), patience))
+}
+
+/// What became of something that was printed.
+pub(super) fn printed(outcome: io::Result<()>) -> Result<(), Failure> {
+    match outcome {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            Err(Failure::new(Exit::Os, format_args!("standard output: {error}")))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn line(text: &str) -> String {
+    format!("{}\n", text.trim_end())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_reader_that_has_gone_away_is_no_error() {
+        assert_eq!(printed(Ok(())), Ok(()));
+        assert_eq!(printed(Err(io::ErrorKind::BrokenPipe.into())), Ok(()));
+        let failure = printed(Err(io::ErrorKind::StorageFull.into())).unwrap_err();
+        assert_eq!(failure.exit, Exit::Os);
+        assert!(failure.message.starts_with("standard output: "), "{failure}");
+    }
+}
