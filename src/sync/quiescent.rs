@@ -155,10 +155,18 @@ impl Pass {
     /// A turn ends and the next begins: gives up what was read so far and returns what may be read from now on.
     #[inline]
     pub(crate) fn turn(&mut self) -> Generation {
+        self.turn_with(|_| ())
+    }
+
+    /// As [`turn`](Self::turn). `prepare` gives up what belongs to an older generation, before this one is said to be
+    /// read: who waits for that finds it given up.
+    #[inline]
+    pub(crate) fn turn_with(&mut self, prepare: impl FnOnce(Generation)) -> Generation {
         if !self.online {
             self.announce();
         }
         let generation = self.grace.published();
+        prepare(generation);
         self.seen.store(generation.0, Ordering::Release);
         generation
     }

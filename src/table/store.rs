@@ -28,7 +28,7 @@
 use super::bucket::{Bucket, IPV4, Probe, SLOTS, WORDS_MAX, vm};
 use super::hash::scale;
 use crate::model::VmIndex;
-use crate::sync::{AtomicU64, zeroed};
+use crate::sync::{AtomicU64, zeroed_in_huge_pages};
 
 /// Longest chain, home bucket included; what bounds a reader's hops. That is 80 keys that meet in one bucket, where by
 /// chance the fullest bucket of a full table of a million has about 20.
@@ -70,7 +70,7 @@ pub(super) struct Store<B> {
 impl<B: Bucket> Store<B> {
     /// Empty; nothing if the memory is not to be had.
     pub(super) fn new(size: Size) -> Option<Self> {
-        let words = zeroed(size.buckets() as usize * B::WORDS + WORDS_MAX - 1)?;
+        let words = zeroed_in_huge_pages(size.buckets() as usize * B::WORDS + WORDS_MAX - 1)?;
         let line = WORDS_MAX * 8;
         let offset = match words.as_ptr().addr() % line {
             _ if cfg!(any(loom, shuttle)) => 0,

@@ -6,14 +6,12 @@
 //!
 //! Counters of VMs stand apart: they count judged frames only and are read one VM at a time.
 
-use std::sync::atomic::{AtomicU64, Ordering, fence};
-use std::time::Duration;
-
 use crossbeam::utils::CachePadded;
-use zerocopy::FromZeros;
 
 use crate::model::{Direction, VmIndex, Way};
 use crate::policy::{DropReason, Observed, Tally};
+use crate::sync::seqlock::Seqlock;
+use crate::sync::{AtomicU64, Ordering, zeroed};
 
 const REASONS: usize = DropReason::ALL.len();
 const OBSERVED: usize = Observed::ALL.len();
@@ -180,8 +178,8 @@ impl BurstCounts {
 /// Everything one worker counts.
 #[derive(Debug)]
 pub struct Block {
-    /// Odd while the worker adds a burst.
-    sequence: CachePadded<AtomicU64>,
+    /// Guards `lanes`.
+    lock: Seqlock,
     lanes: Vec<CachePadded<Lane>>,
     unknown: [[AtomicU64; TALLIES]; 2],
     /// [`VM_COUNTERS`] for each VM of the table; pages are touched when their VM is first judged.
@@ -198,6 +196,10 @@ struct Lane {
     observed: [AtomicU64; OBSERVED],
 }
 
+fn zeros<const N: usize>() -> [AtomicU64; N] {
+    std::array::from_fn(|_| AtomicU64::new(0))
+}
+
 /// Adds with a plain load and store: each counter has one writer.
 #[inline]
 fn add(counter: &AtomicU64, frames: u64) {
@@ -208,18 +210,12 @@ impl Block {
     /// Counters for a worker of `links` links over a table of `vms` VMs.
     #[must_use]
     pub fn new(links: usize, vms: usize) -> Self {
-        let lane = || Lane {
-            rx: AtomicU64::new(0),
-            tx: AtomicU64::new(0),
-            drops: [const { AtomicU64::new(0) }; REASONS],
-            observed: [const { AtomicU64::new(0) }; OBSERVED],
-        };
+        let lane = || Lane { rx: AtomicU64::new(0), tx: AtomicU64::new(0), drops: zeros(), observed: zeros() };
         Self {
-            sequence: CachePadded::new(AtomicU64::new(0)),
+            lock: Seqlock::default(),
             lanes: (0..links * 2).map(|_| CachePadded::new(lane())).collect(),
-            unknown: [const { [const { AtomicU64::new(0) }; TALLIES] }; 2],
-            vms: <[AtomicU64]>::new_box_zeroed_with_elems(vms * VM_COUNTERS)
-                .expect("per-VM counters fit in memory; the table, which is larger, did"),
+            unknown: [zeros(), zeros()],
+            vms: zeroed(vms * VM_COUNTERS).expect("per-VM counters fit in memory; the table, which is larger, did"),
         }
     }
 
@@ -227,14 +223,12 @@ impl Block {
     #[inline]
     pub fn add_burst(&self, way: Way, burst: &mut BurstCounts) {
         let Some(lane) = self.lanes.get(lane_at(way)) else { return };
-        let sequence = self.sequence.load(Ordering::Relaxed);
-        self.sequence.store(sequence + 1, Ordering::Relaxed);
-        fence(Ordering::Release);
-        add(&lane.rx, std::mem::take(&mut burst.rx));
-        add(&lane.tx, std::mem::take(&mut burst.tx));
-        burst.drops.flush(&lane.drops);
-        burst.observed.flush(&lane.observed);
-        self.sequence.store(sequence + 2, Ordering::Release);
+        self.lock.write(|| {
+            add(&lane.rx, std::mem::take(&mut burst.rx));
+            add(&lane.tx, std::mem::take(&mut burst.tx));
+            burst.drops.flush(&lane.drops);
+            burst.observed.flush(&lane.observed);
+        });
     }
 
     /// Counts a judged frame for its VM. For the worker that owns the block.
@@ -253,29 +247,13 @@ impl Block {
     /// an addition is waited for; of one that does not come back within about a second the reading may be uneven.
     #[must_use]
     pub fn lane(&self, way: Way) -> LaneCounts {
-        const SPINS_MAX: usize = 1_000;
-        const ATTEMPTS_MAX: usize = SPINS_MAX + 10_000;
         let Some(lane) = self.lanes.get(lane_at(way)) else { return LaneCounts::default() };
-        let mut counts = LaneCounts::default();
-        for attempt in 0..ATTEMPTS_MAX {
-            let before = self.sequence.load(Ordering::Acquire);
-            counts.rx = lane.rx.load(Ordering::Relaxed);
-            counts.tx = lane.tx.load(Ordering::Relaxed);
-            counts.drops.iter_mut().zip(&lane.drops).for_each(|(n, counter)| *n = counter.load(Ordering::Relaxed));
-            counts
-                .observed
-                .iter_mut()
-                .zip(&lane.observed)
-                .for_each(|(n, counter)| *n = counter.load(Ordering::Relaxed));
-            fence(Ordering::Acquire);
-            if before.is_multiple_of(2) && self.sequence.load(Ordering::Relaxed) == before {
-                break;
-            }
-            match attempt {
-                0..SPINS_MAX => std::hint::spin_loop(),
-                _ => std::thread::sleep(Duration::from_micros(100)),
-            }
-        }
+        let (counts, _) = self.lock.read(|| LaneCounts {
+            rx: lane.rx.load(Ordering::Relaxed),
+            tx: lane.tx.load(Ordering::Relaxed),
+            drops: lane.drops.each_ref().map(|counter| counter.load(Ordering::Relaxed)),
+            observed: lane.observed.each_ref().map(|counter| counter.load(Ordering::Relaxed)),
+        });
         counts
     }
 
