@@ -15,7 +15,6 @@
 use std::error::Error;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::{Duration, Instant};
 
@@ -97,7 +96,7 @@ fn main() -> Result<(), Box<dyn Error>> {
 
     let mut config = Config::default();
     config.table.keys = args.table_keys.unwrap_or(config.table.keys);
-    let settings = Arc::new(config.policy()?);
+    let settings = config.policy()?;
     let (mut registry, mut readers) = vms::create(&config, &settings, 1)?;
     vms::load(&mut registry, &input.vms)?;
     let policy_drops = input.share_dropped(registry.snapshot())?;

@@ -12,7 +12,8 @@ use std::time::Duration;
 use portcullis::control::{Client, ClientError, Limits, Server, Socket, State};
 use portcullis::exit::Exit;
 use portcullis::model::Revision;
-use portcullis::table::{Capacity, Reader, Table};
+use portcullis::policy::{Reader, Settings};
+use portcullis::table::Capacity;
 use portcullis::telemetry::ledger::Ledger;
 use portcullis::vm::registry::Registry;
 use serde_json::{Value, json};
@@ -32,8 +33,8 @@ fn start() -> Served {
 fn start_with(limits: Limits) -> Served {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("control.sock");
-    let (writer, readers) = Table::create(Capacity { vms: 1000, keys: 4000 }, 1).unwrap();
-    let state = State::new(Registry::new(writer, Arc::default()), ledger());
+    let (registry, readers) = Registry::create(Capacity { vms: 1000, keys: 4000 }, 1, Settings::default()).unwrap();
+    let state = State::new(registry, ledger());
     let server = Server::start_with(Socket::take(&path).unwrap(), state, limits).unwrap();
     Served { _folder: folder, path, server, _readers: readers }
 }
@@ -339,8 +340,8 @@ fn two_writers_with_if_revision_never_overwrite_each_other() {
 fn a_worker_that_stands_still_makes_changes_late_and_nothing_else() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("control.sock");
-    let (writer, mut readers) = Table::create(Capacity { vms: 10, keys: 10 }, 1).unwrap();
-    let state = State::new(Registry::new(writer, Arc::default()), ledger());
+    let (registry, mut readers) = Registry::create(Capacity { vms: 10, keys: 10 }, 1, Settings::default()).unwrap();
+    let state = State::new(registry, ledger());
     let _server = Server::start(Socket::take(&path).unwrap(), state).unwrap();
     let mut client = Client::connect(&path).unwrap();
     readers[0].go_online();

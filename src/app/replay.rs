@@ -4,7 +4,6 @@
 //! replay ends when as many frames have been received.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
@@ -92,7 +91,7 @@ impl Replay {
             }
         }
         self.replace_devices(&mut config, inside, outside)?;
-        let settings = Arc::new(config.policy().map_err(|error| Failure::new(Exit::Configuration, error))?);
+        let settings = config.policy().map_err(|error| Failure::new(Exit::Configuration, error))?;
 
         // Everything that the VM lines can have wrong is found before EAL starts.
         let (mut registry, _) = vms::create(&config, &settings, 0)?;

@@ -99,7 +99,7 @@ impl Run {
     /// Whatever keeps it from starting.
     pub fn run(&self) -> Result<Report, Failure> {
         let Preview { eal_arguments, cores, plan, config } = self.preview()?;
-        let settings = Arc::new(config.policy().map_err(|error| Failure::new(Exit::Configuration, error))?);
+        let settings = config.policy().map_err(|error| Failure::new(Exit::Configuration, error))?;
         let stop = Arc::new(AtomicBool::new(false));
         for signal in [SIGTERM, SIGINT] {
             signal_hook::flag::register(signal, Arc::clone(&stop)).map_err(|error| Failure::new(Exit::Os, error))?;

@@ -1,24 +1,22 @@
 //! VM records to start with.
 
 use std::path::Path;
-use std::sync::Arc;
 
 use crate::config::Config;
 use crate::exit::{Exit, Failure};
 use crate::policy::{Reader, Settings};
-use crate::table::{Capacity, Table};
+use crate::table::Capacity;
+use crate::vm::edit::Edit;
 use crate::vm::lines;
-use crate::vm::registry::{Edit, Registry};
+use crate::vm::registry::Registry;
 
 /// A table as large as configured, and the registry that writes it.
 ///
 /// # Errors
 /// Not enough memory for the table.
-pub fn create(config: &Config, settings: &Arc<Settings>, workers: usize) -> Result<(Registry, Vec<Reader>), Failure> {
+pub fn create(config: &Config, settings: &Settings, workers: usize) -> Result<(Registry, Vec<Reader>), Failure> {
     let capacity = Capacity { vms: config.table.vms, keys: config.table.keys };
-    let (writer, readers) = Table::create(capacity, workers).map_err(|error| Failure::new(Exit::Os, error))?;
-    let readers = readers.into_iter().map(|vms| Reader::new(vms, Arc::clone(settings))).collect();
-    Ok((Registry::new(writer, Arc::clone(settings)), readers))
+    Registry::create(capacity, workers, settings.clone()).map_err(|error| Failure::new(Exit::Os, error))
 }
 
 /// Reads a file of VM lines and takes all of it, or nothing.

@@ -13,8 +13,9 @@ use crate::model::{Revision, VmIndex};
 use crate::table::{NotSettled, TableError};
 use crate::telemetry::ledger::{Ledger, Starts};
 use crate::telemetry::report::{self, Named, Report};
+use crate::vm::edit::{Edit, EditError};
 use crate::vm::record::{Vm, VmId};
-use crate::vm::registry::{Edit, EditError, Registry};
+use crate::vm::registry::Registry;
 
 /// How long a change waits for every worker.
 pub const PATIENCE: Duration = Duration::from_millis(100);
@@ -91,7 +92,6 @@ impl State {
         }
         let deadline = Instant::now() + self.patience;
         self.settle(deadline).map_err(|late| self.not_in_force(&late, false))?;
-        let leaving: Vec<VmIndex> = edits.iter().filter_map(|edit| self.leaves(edit)).collect();
         let change = match self.registry.apply(edits) {
             Ok(change) => change,
             Err((_, EditError::NotSettled(late))) => return Err(self.not_in_force(&late, false)),
@@ -100,7 +100,7 @@ impl State {
         if !change.changed {
             return Ok(Applied { revision: change.revision, changed: false, applied_us: 0 });
         }
-        self.leaving = leaving;
+        self.leaving = change.deleted;
         let took = self.settle(deadline).map_err(|late| self.not_in_force(&late, true))?;
         let applied_us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
         Ok(Applied { revision: change.revision, changed: true, applied_us })
@@ -110,7 +110,7 @@ impl State {
     #[must_use]
     pub fn report(&self, with_vms: bool) -> Report {
         let report = self.ledger.report(self.registry.revision());
-        let judged = |(at, vm): (VmIndex, &Vm)| (vm.id.to_string(), self.starts.judged(&self.ledger, at));
+        let judged = |(at, vm): (VmIndex, &Arc<Vm>)| (vm.id.to_string(), self.starts.judged(&self.ledger, at));
         match with_vms {
             true => report.with_vms(self.registry.iter_after(None).map(judged).collect()),
             false => report.with_vms(Named::default()),
@@ -140,7 +140,7 @@ impl State {
         let vm = self.registry.by_index(index)?;
         let (_, class) = self.registry.class(vm);
         Some(VmEntry {
-            vm: vm.clone(),
+            vm: Vm::clone(vm),
             effective_class: class.into(),
             counters: self.starts.judged(&self.ledger, index),
         })
@@ -152,14 +152,6 @@ impl State {
             protocol: rpc::PROTOCOL,
             schema: report::SCHEMA,
             dpdk: self.dpdk.clone(),
-        }
-    }
-
-    /// The number that an edit takes out of use.
-    fn leaves(&self, edit: &Edit) -> Option<VmIndex> {
-        match edit {
-            Edit::Delete(id) => Some(self.registry.get(id)?.0),
-            Edit::Set(_) | Edit::Patch(..) => None,
         }
     }
 
@@ -202,6 +194,9 @@ impl From<EditError> for RpcError {
                 let nearest = crate::text::did_you_mean(&class, known.iter().map(String::as_str));
                 Self::new(Kind::UnknownClass, format!("{}{nearest}", crate::text::plain(&message, MESSAGE_CHARS_MAX)))
             }
+            EditError::ClassInUse { vm, .. } => Self::new(Kind::Conflict, message).with("other", vm.to_string()),
+            EditError::Classes(_) => Self::new(Kind::InvalidParams, message),
+            EditError::Journal(_) => Self::new(Kind::Internal, message),
             EditError::NotFound(_) => Self::new(Kind::NotFound, message),
             EditError::VmsFull { .. } => Self::new(Kind::TableFull, message).with("limit", "table.vms"),
             EditError::Table { source, .. } => match source {
@@ -227,8 +222,8 @@ mod tests {
     use super::*;
     use crate::control::rpc::{Line, parse_line};
     use crate::model::{ClassId, Direction};
-    use crate::policy::{Class, Classes, Settings, Tally};
-    use crate::table::{Capacity, Reader, Table};
+    use crate::policy::{Class, Classes, Reader, Settings, Tally};
+    use crate::table::Capacity;
     use crate::telemetry::counters::Block;
     use serde_json::{Value, json};
 
@@ -236,12 +231,12 @@ mod tests {
 
     /// A box of two workers and one link, its classes those of an operator who added one.
     fn state() -> (State, Vec<Reader>, Vec<Arc<Block>>) {
-        let (writer, readers) = Table::create(CAPACITY, 2).unwrap();
         let restricted = Classes::default().get(ClassId::RESTRICTED).clone();
         let mta_only = Class { name: "mta-only".into(), ..restricted.clone() };
         let classes = Classes::new(restricted, [mta_only]).unwrap();
         let via = vec!["52:54:00:ff:ff:01".parse().unwrap()];
-        let registry = Registry::new(writer, Arc::new(Settings { classes, via, ..Settings::default() }));
+        let settings = Settings { classes, via, ..Settings::default() };
+        let (registry, readers) = Registry::create(CAPACITY, 2, settings).unwrap();
         let blocks: Vec<_> = (0..2).map(|_| Arc::new(Block::new(1, CAPACITY.vms as usize))).collect();
         let state = State::new(registry, Arc::new(Ledger::new(blocks.clone(), vec!["uplink".into()])))
             .with_patience(Duration::ZERO);

@@ -169,8 +169,8 @@ pub struct Class {
 /// The classes of a configuration: the two built-in ones, then its own.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Classes {
-    /// [`ClassId`] is the position here.
-    list: Vec<Class>,
+    /// [`ClassId`] is the position here. A number that no class has now was one's that is gone, or keeps clear of it.
+    list: Vec<Option<Class>>,
     /// For each port whether any class closes it: a byte each, since every frame asks and few ports are asked for. In the
     /// order of [`at`], so that a port is looked up as it lies in a frame.
     any: Box<[bool; 1 << 16]>,
@@ -189,15 +189,43 @@ impl Classes {
     /// More than 256 classes.
     pub fn new(restricted: Class, others: impl IntoIterator<Item = Class>) -> Result<Self, TooManyClasses> {
         let unrestricted = Class { name: UNRESTRICTED.into(), ports: PortSet::empty(), mode: Mode::Enforce };
-        let mut list = vec![restricted, unrestricted];
-        list.extend(others);
+        Self::numbered([restricted, unrestricted].into_iter().chain(others).map(Some).collect())
+    }
+
+    /// The same classes as what comes after `previous`, see [`Settings::following`](super::Settings::following).
+    pub(super) fn following(&self, previous: &Self) -> Result<Self, TooManyClasses> {
+        let mut list: Vec<Option<Class>> = Vec::new();
+        let mut put = |at: usize, class: &Class| {
+            if list.len() <= at {
+                list.resize(at + 1, None);
+            }
+            if let Some(place) = list.get_mut(at) {
+                *place = Some(class.clone());
+            }
+        };
+        let kept = |class: &Class| previous.find(&class.name).map(|id| usize::from(id.0));
+        let mut new = Vec::new();
+        for class in self.iter() {
+            match kept(class) {
+                Some(at) => put(at, class),
+                None => new.push(class),
+            }
+        }
+        let unused = (0..).filter(|&at| previous.list.get(at).is_none_or(Option::is_none));
+        for (class, at) in new.into_iter().zip(unused) {
+            put(at, class);
+        }
+        Self::numbered(list)
+    }
+
+    fn numbered(list: Vec<Option<Class>>) -> Result<Self, TooManyClasses> {
         if list.len() > 256 {
             return Err(TooManyClasses(list.len()));
         }
         let mut any = Box::new([false; 1 << 16]);
         for port in 0..=u16::MAX {
             if let Some(closed) = any.get_mut(at(port)) {
-                *closed = list.iter().any(|class| class.ports.contains(port));
+                *closed = list.iter().flatten().any(|class| class.ports.contains(port));
             }
         }
         Ok(Self { list, any })
@@ -208,20 +236,21 @@ impl Classes {
     #[must_use]
     pub fn get(&self, id: ClassId) -> &Class {
         match self.list.get(usize::from(id.0)) {
-            Some(class) => class,
-            None => self.list.first().expect("the built-in classes are always there"),
+            Some(Some(class)) => class,
+            _ => self.list.iter().flatten().next().expect("the built-in classes are always there"),
         }
     }
 
     /// The id of the class called `name`.
     #[must_use]
     pub fn find(&self, name: &str) -> Option<ClassId> {
-        self.list.iter().position(|class| class.name == name).and_then(|at| u8::try_from(at).ok()).map(ClassId)
+        let has = |class: &Option<Class>| class.as_ref().is_some_and(|class| class.name == name);
+        self.list.iter().position(has).and_then(|at| u8::try_from(at).ok()).map(ClassId)
     }
 
     /// Every class, in the order of the ids.
     pub fn iter(&self) -> impl Iterator<Item = &Class> {
-        self.list.iter()
+        self.list.iter().flatten()
     }
 
     /// Whether any class closes `port`.

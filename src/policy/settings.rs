@@ -3,11 +3,11 @@
 
 use std::net::IpAddr;
 
-use super::{Classes, Relay, VlanScopes};
+use super::{Classes, Relay, TooManyClasses, VlanScopes};
 use crate::model::{ClassId, Direction, MacAddr, Mode, Scope, VlanId, Way};
 
 /// What the configuration says of policy.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
     /// Named sets of closed ports.
     pub classes: Classes,
@@ -43,6 +43,30 @@ impl Default for Settings {
 }
 
 impl Settings {
+    /// The same, as what comes after `previous`: a class keeps the number that the class of its name has there, and a new
+    /// one gets a number that none has there. So numbers mean the same to who reads the one and who reads the other, and
+    /// what VMs' states say of classes need not be written anew.
+    ///
+    /// # Errors
+    /// There are not enough numbers.
+    pub fn following(&self, previous: &Self) -> Result<Self, TooManyClasses> {
+        let classes = self.classes.following(&previous.classes)?;
+        let unknown = &self.classes.get(self.unknown_class).name;
+        let unknown_class = classes.find(unknown).unwrap_or(ClassId::RESTRICTED);
+        Ok(Self { classes, unknown_class, ..self.clone() })
+    }
+
+    /// Whether a MAC is some router's.
+    #[must_use]
+    pub fn is_router(&self, mac: MacAddr) -> bool {
+        self.via.binary_search(&mac).is_ok()
+    }
+
+    /// Every router's MAC.
+    pub fn routers(&self) -> impl Iterator<Item = MacAddr> + '_ {
+        self.via.iter().copied()
+    }
+
     /// Whether frames of this direction are judged.
     #[inline]
     #[must_use]

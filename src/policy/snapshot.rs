@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::Settings;
+use crate::sync::published::Subscriber;
 use crate::table::{self, VmSnapshot};
 
 /// One state, whole, for as long as the borrow lasts: all that a decision needs beside the frame.
@@ -18,13 +19,13 @@ pub struct Snapshot<'a> {
 #[derive(Debug)]
 pub struct Reader {
     vms: table::Reader,
-    settings: Arc<Settings>,
+    settings: Subscriber<Arc<Settings>>,
 }
 
 impl Reader {
-    /// Of a table and the settings that belong to it.
+    /// Of a table and the settings that are published with it.
     #[must_use]
-    pub fn new(vms: table::Reader, settings: Arc<Settings>) -> Self {
+    pub fn new(vms: table::Reader, settings: Subscriber<Arc<Settings>>) -> Self {
         Self { vms, settings }
     }
 
@@ -41,6 +42,8 @@ impl Reader {
     /// The newest state. Gives up the one before, which therefore must be gone.
     #[inline]
     pub fn snapshot(&mut self) -> Snapshot<'_> {
-        Snapshot { vms: self.vms.snapshot(), settings: &self.settings }
+        let Self { vms, settings } = self;
+        let vms = vms.snapshot_with(|generation| settings.advance(generation));
+        Snapshot { vms, settings: settings.value() }
     }
 }

@@ -86,7 +86,7 @@ use self::lengths::Lengths;
 use self::store::{Size, Store};
 use crate::model::{ClassId, Key, MacAddr, Mode, Scope, VmIndex};
 use crate::sync::quiescent::{Generation, Grace};
-use crate::sync::{AtomicU64, Ordering, zeroed};
+use crate::sync::{AtomicU64, Ordering, zeroed_in_huge_pages};
 
 pub use self::hash::Secret;
 pub use self::reader::{Reader, Station, Stations, VmSnapshot};
@@ -237,7 +237,7 @@ impl Table {
             lengths: CachePadded::new(Lengths::new()),
             narrow: Store::new(Size::of(keys)).ok_or_else(memory)?,
             wide: Store::new(Size::of(capacity.ipv6_keys())).ok_or_else(memory)?,
-            states: zeroed(vms as usize * 2).ok_or_else(memory)?,
+            states: zeroed_in_huge_pages(vms as usize * 2).ok_or_else(memory)?,
             grace,
             capacity,
         });

@@ -52,7 +52,14 @@ impl Reader {
     /// ```
     #[inline]
     pub fn snapshot(&mut self) -> VmSnapshot<'_> {
-        VmSnapshot::new(&self.table, self.pass.turn())
+        self.snapshot_with(|_| ())
+    }
+
+    /// As [`snapshot`](Self::snapshot). What else belongs to the generation is brought to it by `prepare`, before the
+    /// writer is told that nothing older is read.
+    #[inline]
+    pub fn snapshot_with(&mut self, prepare: impl FnOnce(Generation)) -> VmSnapshot<'_> {
+        VmSnapshot::new(&self.table, self.pass.turn_with(prepare))
     }
 }
 

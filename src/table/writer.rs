@@ -155,7 +155,7 @@ impl Writer {
         self.table.grace.clone()
     }
 
-    /// The published state, for look-ups on the writer's thread: no batch can be open meanwhile.
+    /// The published state, for look-ups on the writer's thread. What a paused batch holds is no part of it.
     #[must_use]
     pub fn snapshot(&self) -> VmSnapshot<'_> {
         VmSnapshot::new(&self.table, self.generation)
@@ -194,6 +194,17 @@ impl Writer {
         }
         self.saved = Some(self.books.clone());
         Ok(Batch { writer: self })
+    }
+
+    /// Goes on with the batch that was [paused](Batch::pause), or begins one.
+    ///
+    /// # Errors
+    /// The batch before is not in force on every worker yet.
+    pub fn resume(&mut self) -> Result<Batch<'_>, NotSettled> {
+        match self.saved {
+            Some(_) => Ok(Batch { writer: self }),
+            None => self.begin(),
+        }
     }
 
     /// Ends the published batch if its grace period is over. Whether none is pending any more.
@@ -364,6 +375,17 @@ impl Batch<'_> {
     #[must_use]
     pub fn used(&self) -> Usage {
         self.writer.used()
+    }
+
+    /// Leaves the batch open, neither published nor rolled back: [`Writer::resume`] goes on with it.
+    pub fn pause(self) {
+        std::mem::forget(self);
+    }
+
+    /// The generation that publishing will make.
+    #[must_use]
+    pub fn next_generation(&self) -> Generation {
+        self.writer.generation.next()
     }
 
     /// Makes the batch what every later snapshot sees. [`Writer::settle`] tells when no earlier one is left.

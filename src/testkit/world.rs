@@ -1,7 +1,6 @@
 //! Who is known to the box, what is configured, and what becomes of a frame in that world.
 
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
 use crossbeam::utils::CachePadded;
@@ -12,10 +11,11 @@ use crate::dataplane::{Lane, Worker};
 use crate::model::{Direction, LinkIndex, MacAddr, Mode, Scope, VmIndex, Way};
 use crate::policy::{self, Decision, DropReason, Observed, PortRange, Settings, Snapshot, Tally, Verdict};
 use crate::port::memory::{Burst, Frame, Sink, Source};
-use crate::table::{Capacity, Table};
+use crate::table::Capacity;
 use crate::telemetry::counters::{Block, LaneCounts, VmCounts};
+use crate::vm::edit::Edit;
 use crate::vm::record::VmSet;
-use crate::vm::registry::{Edit, Registry};
+use crate::vm::registry::Registry;
 
 const LINK: LinkIndex = LinkIndex(0);
 const VMS_MAX: u32 = 64;
@@ -188,8 +188,8 @@ impl World {
 
     fn new(config: &Config, vms: Vec<VmSet>) -> Self {
         let settings: Settings = config.policy().unwrap_or_else(|error| panic!("{error}"));
-        let (writer, _) = Table::create(Capacity { vms: VMS_MAX, keys: VMS_MAX * 8 }, 0).unwrap();
-        let mut registry = Registry::new(writer, Arc::new(settings));
+        let capacity = Capacity { vms: VMS_MAX, keys: VMS_MAX * 8 };
+        let (mut registry, _) = Registry::create(capacity, 0, settings).unwrap();
         registry.apply(vms.into_iter().map(Edit::Set)).unwrap_or_else(|(at, error)| panic!("VM {at}: {error}"));
         Self { registry }
     }

@@ -1,5 +1,23 @@
-//! The writable truth about the virtual machines the box knows.
+//! The writable truth about the virtual machines the box knows, and about the settings: one state, one revision.
+//!
+//! | file | what it is |
+//! |---|---|
+//! | [`record`], [`lines`] | a VM as people and programs write it, alone and by the file |
+//! | [`registry`] | the one writer: stages changes, publishes them, knows when they are in force |
+//! | [`edit`] | what a change is made of, and why one is refused |
+//! | `draft` | a change that is checked and not yet made |
+//! | `truth` | what is true, in plain collections |
+//! | [`journal`] | where changes are written before any worker sees them |
 
+mod draft;
+pub mod edit;
+pub mod journal;
 pub mod lines;
 pub mod record;
 pub mod registry;
+mod truth;
+
+#[cfg(test)]
+mod model;
+#[cfg(test)]
+mod tests;

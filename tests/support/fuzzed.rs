@@ -13,8 +13,8 @@ use portcullis::policy::{Verdict, decide};
 use portcullis::port::memory::Frame;
 use portcullis::telemetry::ledger::Ledger;
 use portcullis::testkit::{VM_A, VM_B, VM_C, World, world};
+use portcullis::vm::edit::Edit;
 use portcullis::vm::record::VmSet;
-use portcullis::vm::registry::Edit;
 
 /// Each with its name, which is that of its fuzz target and of its directory in `tests/corpus`.
 pub(crate) const TARGETS: [(&str, Target); 4] =

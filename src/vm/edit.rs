@@ -1,0 +1,148 @@
+//! What a change is made of, and why one is refused.
+
+use std::fmt;
+use std::sync::Arc;
+
+use super::journal::JournalError;
+use super::record::{RecordError, VmId, VmPatch, VmSet};
+use crate::model::{Key, MacAddr, Revision, Scope, VmIndex};
+use crate::policy::{Settings, TooManyClasses};
+use crate::table::{NotSettled, TableError};
+
+/// One step of a change. All steps of a change are checked together and taken together.
+#[derive(Clone, Debug)]
+pub enum Edit {
+    /// Makes or replaces a VM.
+    Set(VmSet),
+    /// Changes parts of a VM.
+    Patch(VmId, VmPatch),
+    /// Forgets a VM; nothing happens if there is none.
+    Delete(VmId),
+    /// Replaces the settings.
+    Settings(Arc<Settings>),
+}
+
+impl Edit {
+    /// The VM it is about, if it is about one.
+    #[must_use]
+    pub fn id(&self) -> Option<&VmId> {
+        match self {
+            Self::Set(set) => Some(&set.id),
+            Self::Patch(id, _) | Self::Delete(id) => Some(id),
+            Self::Settings(_) => None,
+        }
+    }
+}
+
+/// What a change did.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Change {
+    /// The revision that it made, or the current one when nothing was different.
+    pub revision: Revision,
+    /// Whether anything was different.
+    pub changed: bool,
+    /// Numbers of VMs that are gone. Another VM may have one of them at once; whatever is counted under it belongs to
+    /// that one when the change is in force.
+    pub deleted: Vec<VmIndex>,
+}
+
+/// Why a change was refused; nothing of it was applied.
+#[derive(Debug, thiserror::Error)]
+pub enum EditError {
+    /// The record itself.
+    #[error(transparent)]
+    Record(#[from] RecordError),
+    /// A key that is another VM's.
+    #[error("VM {vm}: {} belongs to VM {other} already{}", KeyText(*key), in_scope(*key))]
+    Conflict {
+        /// Who asks.
+        vm: VmId,
+        /// For what.
+        key: Key,
+        /// Whose it is.
+        other: VmId,
+    },
+    /// A MAC that is a router's.
+    #[error("VM {vm}: {mac} is a router's (`policy.via`); behind a router a VM is known by its IP addresses")]
+    Router {
+        /// Who asks, or has it.
+        vm: VmId,
+        /// For what.
+        mac: MacAddr,
+    },
+    /// No class of that name.
+    #[error("VM {vm}: there is no class `{class}`; the configuration has {}", known.join(", "))]
+    UnknownClass {
+        /// Whose.
+        vm: VmId,
+        /// As asked.
+        class: String,
+        /// What there is.
+        known: Vec<String>,
+    },
+    /// A class that VMs have would be gone.
+    #[error("class `{class}` cannot be removed: VM {vm} has it{}", others(*count))]
+    ClassInUse {
+        /// Which.
+        class: String,
+        /// The first VM that has it.
+        vm: VmId,
+        /// How many have it.
+        count: usize,
+    },
+    /// More classes than there are numbers for.
+    #[error(transparent)]
+    Classes(#[from] TooManyClasses),
+    /// A patch for nobody.
+    #[error("there is no VM {0}")]
+    NotFound(VmId),
+    /// As many VMs as there is room for.
+    #[error("VM {vm}: the table is full, it holds {capacity} VMs (`table.vms`)")]
+    VmsFull {
+        /// Who asks.
+        vm: VmId,
+        /// `table.vms`.
+        capacity: u32,
+    },
+    /// No room for a key.
+    #[error("VM {vm}: {source}")]
+    Table {
+        /// Who asks.
+        vm: VmId,
+        /// What is full.
+        source: TableError,
+    },
+    /// The change before is still on its way to some worker.
+    #[error(transparent)]
+    NotSettled(#[from] NotSettled),
+    /// The change could not be made durable.
+    #[error(transparent)]
+    Journal(#[from] JournalError),
+}
+
+/// A key as people write it.
+struct KeyText(Key);
+
+impl fmt::Display for KeyText {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Key::Mac(_, mac) => write!(f, "MAC {mac}"),
+            Key::Prefix(_, net) if net.prefix_len() == net.max_prefix_len() => write!(f, "{}", net.addr()),
+            Key::Prefix(_, net) => write!(f, "{net}"),
+        }
+    }
+}
+
+fn in_scope(key: Key) -> String {
+    match key {
+        Key::Mac(Scope(0), _) | Key::Prefix(Scope(0), _) => String::new(),
+        Key::Mac(Scope(scope), _) | Key::Prefix(Scope(scope), _) => format!(" in scope {scope}"),
+    }
+}
+
+fn others(count: usize) -> String {
+    match count {
+        0 | 1 => String::new(),
+        count => format!(", and {} more", count - 1),
+    }
+}

@@ -1,0 +1,211 @@
+//! The registry against a slow, obvious model: a map of records and a list of settings, checked by looking at everything.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use proptest::prelude::*;
+
+use super::draft::keys;
+use super::edit::Edit;
+use super::record::{Vm, VmId, VmPatch, VmSet};
+use super::registry::Registry;
+use crate::model::{ClassId, Key, MacAddr, Mode, Revision, Scope};
+use crate::policy::{Class, Classes, Reader, Settings, Snapshot};
+use crate::table::Capacity;
+
+const CAPACITY: Capacity = Capacity { vms: 4, keys: 400 };
+
+/// What ought to be so.
+#[derive(Clone)]
+struct Model {
+    vms: BTreeMap<VmId, Vm>,
+    /// Ports of each class by name, built-in ones included.
+    classes: BTreeMap<String, u16>,
+    routers: BTreeSet<MacAddr>,
+    revision: u64,
+}
+
+/// One edit, in terms that the model understands.
+#[derive(Clone, Debug)]
+enum Step {
+    Set { vm: u8, macs: Vec<u8>, ips: Vec<u8>, public: bool, scope: u16, class: Option<u8> },
+    Class { vm: u8, class: Option<u8> },
+    Delete { vm: u8 },
+    Settings { classes: Vec<u8>, port: u16, router: Option<u8> },
+}
+
+fn id(vm: u8) -> VmId {
+    format!("vm{vm}").parse().unwrap()
+}
+
+fn mac(number: u8) -> MacAddr {
+    MacAddr([0x52, 0x54, 0, 0, 0, number])
+}
+
+fn class_name(class: u8) -> String {
+    format!("class{class}")
+}
+
+fn settings(classes: &[u8], port: u16, router: Option<u8>) -> Settings {
+    let restricted = Classes::default().get(ClassId::RESTRICTED).clone();
+    let own = classes.iter().map(|&class| Class {
+        name: class_name(class),
+        ports: [(port + u16::from(class)).into()].into_iter().collect(),
+        mode: Mode::Enforce,
+    });
+    let via = router.map(mac).into_iter().collect();
+    Settings { classes: Classes::new(restricted, own).unwrap(), via, ..Settings::default() }
+}
+
+impl Step {
+    fn edit(&self) -> Edit {
+        match self {
+            Self::Set { vm, macs, ips, public, scope, class } => {
+                let ips = ips.iter().map(|ip| format!("10.0.0.{ip}").parse().unwrap()).collect();
+                Edit::Set(VmSet {
+                    id: id(*vm),
+                    macs: macs.iter().copied().map(mac).collect(),
+                    ips,
+                    public_ipv4: public.then(|| [203, 0, 113, *vm].into()),
+                    scope: Scope(*scope),
+                    class: Some(class.map(class_name)),
+                    mode: None,
+                    note: None,
+                })
+            }
+            Self::Class { vm, class } => {
+                Edit::Patch(id(*vm), VmPatch { class: Some(class.map(class_name)), ..VmPatch::default() })
+            }
+            Self::Delete { vm } => Edit::Delete(id(*vm)),
+            Self::Settings { classes, port, router } => Edit::Settings(Arc::new(settings(classes, *port, *router))),
+        }
+    }
+}
+
+impl Model {
+    /// What is after the change; nothing if it cannot be.
+    fn after(&self, steps: &[Step]) -> Option<Self> {
+        let mut next = self.clone();
+        for step in steps {
+            match step.edit() {
+                Edit::Set(set) => {
+                    let vm = set.clone().onto(next.vms.get(&set.id)).ok()?;
+                    next.vms.insert(set.id, vm);
+                }
+                Edit::Patch(id, patch) => {
+                    let vm = patch.onto(next.vms.get(&id)?).ok()?;
+                    next.vms.insert(id, vm);
+                }
+                Edit::Delete(id) => _ = next.vms.remove(&id),
+                Edit::Settings(settings) => {
+                    let port = |class: &Class| class.ports.ranges().first().map_or(0, |range| range.first);
+                    next.classes = settings.classes.iter().map(|class| (class.name.clone(), port(class))).collect();
+                    next.routers = settings.routers().collect();
+                }
+            }
+        }
+        let mut owners: BTreeMap<Key, &VmId> = BTreeMap::new();
+        for vm in next.vms.values() {
+            for key in keys(vm) {
+                if owners.insert(key, &vm.id).is_some_and(|other| *other != vm.id) {
+                    return None;
+                }
+            }
+            let has_class = vm.class.as_ref().is_none_or(|class| next.classes.contains_key(class));
+            if !has_class || vm.macs.iter().any(|mac| next.routers.contains(mac)) {
+                return None;
+            }
+        }
+        if next.vms.len() > CAPACITY.vms as usize {
+            return None;
+        }
+        let same = (&next.vms, &next.classes, &next.routers) == (&self.vms, &self.classes, &self.routers);
+        next.revision += u64::from(!same);
+        Some(next)
+    }
+
+    /// What a worker must see: whose each key is, and which port its class closes first.
+    fn hold(&self, registry: &Registry, snapshot: Snapshot<'_>) {
+        let closed = |class: ClassId| snapshot.settings.classes.get(class).ports.ranges().first().map(|r| r.first);
+        for scope in 0..2 {
+            let scope = Scope(scope);
+            for number in 0..6 {
+                let owner = |key: Key| self.vms.values().find(|vm| keys(vm).any(|k| k == key));
+                let address = std::net::IpAddr::from([10, 0, 0, number]);
+                for (key, found) in [
+                    (Key::Mac(scope, mac(number)), snapshot.vms.vm_by_mac(scope, mac(number))),
+                    (Key::address(scope, address), snapshot.vms.vm_by_ip(scope, address)),
+                ] {
+                    let owner = owner(key);
+                    assert_eq!(found.and_then(|at| registry.by_index(at)).map(|vm| &**vm), owner, "{key:?}");
+                    if let (Some(at), Some(vm)) = (found, owner) {
+                        let port = match (&vm.class, vm.public_ipv4) {
+                            (Some(class), _) => self.classes.get(class).copied(),
+                            (None, Some(_)) => None,
+                            (None, None) => Some(25),
+                        };
+                        assert_eq!(closed(snapshot.vms.state(at).class), port, "class of {}", vm.id);
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn steps() -> impl Strategy<Value = Vec<Step>> {
+    let some = || proptest::collection::vec(0u8..6, 0..3);
+    let class = || proptest::option::of(0u8..3);
+    let step = prop_oneof![
+        6 => (0u8..6, some(), some(), any::<bool>(), 0u16..2, class())
+            .prop_map(|(vm, macs, ips, public, scope, class)| Step::Set { vm, macs, ips, public, scope, class }),
+        2 => (0u8..6, class()).prop_map(|(vm, class)| Step::Class { vm, class }),
+        2 => (0u8..6).prop_map(|vm| Step::Delete { vm }),
+        2 => (proptest::collection::btree_set(0u8..3, 0..4), 1000u16..1003, proptest::option::of(0u8..6)).prop_map(
+            |(classes, port, router)| Step::Settings { classes: classes.into_iter().collect(), port, router }
+        ),
+    ];
+    proptest::collection::vec(step, 1..5)
+}
+
+/// Changes, each with the question whether it is published at once or with the next one.
+fn history() -> impl Strategy<Value = Vec<(Vec<Step>, bool)>> {
+    proptest::collection::vec((steps(), any::<bool>()), 1..40)
+}
+
+fn check(history: &[(Vec<Step>, bool)]) {
+    let (mut registry, mut readers): (_, Vec<Reader>) = Registry::create(CAPACITY, 1, settings(&[], 0, None)).unwrap();
+    let mut model = Model {
+        vms: BTreeMap::new(),
+        classes: [("restricted".to_owned(), 25), ("unrestricted".to_owned(), 0)].into(),
+        routers: BTreeSet::new(),
+        revision: 0,
+    };
+    let reader = &mut readers[0];
+    for (steps, publish) in history {
+        let outcome = registry.stage(steps.iter().map(Step::edit));
+        match model.after(steps) {
+            Some(next) => {
+                let change = outcome.unwrap_or_else(|(at, error)| panic!("{steps:?}, edit {at}: {error}"));
+                assert_eq!(change.changed, next.revision != model.revision, "{steps:?}");
+                model = next;
+            }
+            None => assert!(outcome.is_err(), "{steps:?} cannot be, but was taken"),
+        }
+        assert_eq!(registry.revision(), Revision(model.revision));
+        assert!(registry.iter_after(None).map(|(_, vm)| &**vm).eq(model.vms.values()), "{steps:?}");
+        if *publish {
+            registry.publish().unwrap();
+            model.hold(&registry, registry.snapshot());
+            model.hold(&registry, reader.snapshot());
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn the_registry_is_what_a_map_would_be(history in history()) {
+        check(&history);
+    }
+}

@@ -1,0 +1,156 @@
+//! What is true of the VMs and settings, staged changes included: plain collections, no table.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use super::journal::{Committed, VmChange};
+use super::record::{Vm, VmId};
+use crate::model::{Revision, Scope, VmIndex};
+use crate::policy::Settings;
+
+/// Everything that is true.
+#[derive(Debug)]
+pub(super) struct Truth {
+    pub(super) revision: Revision,
+    pub(super) settings: Arc<Settings>,
+    pub(super) ids: BTreeMap<VmId, VmIndex>,
+    /// By [`VmIndex`].
+    vms: Vec<Option<Arc<Vm>>>,
+    /// How many VMs have each class by override.
+    classes: HashMap<String, usize>,
+    /// How many VMs are in each scope.
+    scopes: BTreeMap<Scope, usize>,
+    /// Numbers that no VM has and no worker can see.
+    free: Vec<VmIndex>,
+    /// Numbers of VMs that were deleted since the last grace period.
+    leaving: Vec<VmIndex>,
+}
+
+impl Truth {
+    pub(super) fn new(settings: Arc<Settings>) -> Self {
+        Self {
+            revision: Revision::default(),
+            settings,
+            ids: BTreeMap::new(),
+            vms: Vec::new(),
+            classes: HashMap::new(),
+            scopes: BTreeMap::new(),
+            free: Vec::new(),
+            leaving: Vec::new(),
+        }
+    }
+
+    pub(super) fn by_index(&self, index: VmIndex) -> Option<&Arc<Vm>> {
+        self.vms.get(index.0 as usize)?.as_ref()
+    }
+
+    pub(super) fn get(&self, id: &VmId) -> Option<(VmIndex, &Arc<Vm>)> {
+        let index = *self.ids.get(id)?;
+        Some((index, self.by_index(index)?))
+    }
+
+    /// How many VMs have a class by override.
+    pub(super) fn uses(&self, class: &str) -> usize {
+        self.classes.get(class).copied().unwrap_or(0)
+    }
+
+    /// Scopes that some VM is in.
+    pub(super) fn scopes(&self) -> impl Iterator<Item = Scope> + '_ {
+        self.scopes.keys().copied()
+    }
+
+    /// How many new VMs there are numbers for, in a table of `capacity`, when `deleted` VMs go in the same change.
+    pub(super) fn room(&self, capacity: u32, deleted: usize) -> usize {
+        (capacity as usize).saturating_sub(self.vms.len()) + self.free.len() + self.leaving.len() + deleted
+    }
+
+    /// A number for a new VM, and whether workers may still see it as another's. One of those is taken only when there
+    /// is no other: its counters would mix both VMs' until the change is in force.
+    pub(super) fn allocate(&mut self, capacity: u32) -> Option<(VmIndex, bool)> {
+        if let Some(index) = self.free.pop() {
+            return Some((index, false));
+        }
+        match u32::try_from(self.vms.len()) {
+            Ok(next) if next < capacity => {
+                self.vms.push(None);
+                Some((VmIndex(next), false))
+            }
+            _ => self.leaving.pop().map(|index| (index, true)),
+        }
+    }
+
+    /// Gives back what [`allocate`](Self::allocate) gave.
+    fn release(&mut self, index: VmIndex, reused: bool) {
+        if reused { self.leaving.push(index) } else { self.free.push(index) }
+    }
+
+    /// The grace period is over: numbers of deleted VMs can be had again.
+    pub(super) fn settle(&mut self) {
+        self.free.append(&mut self.leaving);
+    }
+
+    /// Takes a VM's change. The number of a new one was allocated before.
+    pub(super) fn apply(&mut self, change: &VmChange) {
+        if let (Some(_), None) = (&change.old, &change.new) {
+            self.leaving.push(change.index);
+        }
+        self.put(change, change.old.as_deref(), change.new.clone());
+    }
+
+    /// Takes a VM's change back. Changes are taken back in the reverse of their order, so that numbers are, too.
+    pub(super) fn undo(&mut self, change: &VmChange) {
+        self.put(change, change.new.as_deref(), change.old.clone());
+        match (&change.old, &change.new) {
+            (Some(_), None) => _ = self.leaving.pop(),
+            (None, Some(_)) => self.release(change.index, change.reused),
+            _ => {}
+        }
+    }
+
+    /// Takes a whole change back.
+    pub(super) fn undo_all(&mut self, committed: &Committed) {
+        committed.vms.iter().rev().for_each(|change| self.undo(change));
+        if let Some([old, _]) = &committed.settings {
+            self.settings = old.clone();
+        }
+        self.revision = Revision(committed.revision.0 - 1);
+    }
+
+    fn put(&mut self, change: &VmChange, was: Option<&Vm>, is: Option<Arc<Vm>>) {
+        if let Some(was) = was {
+            if let Some(class) = &was.class {
+                count_down(&mut self.classes, class);
+            }
+            if let std::collections::btree_map::Entry::Occupied(mut entry) = self.scopes.entry(was.scope) {
+                *entry.get_mut() -= 1;
+                if *entry.get() == 0 {
+                    entry.remove();
+                }
+            }
+        }
+        match &is {
+            Some(is) => {
+                if let Some(class) = &is.class {
+                    *self.classes.entry(class.clone()).or_default() += 1;
+                }
+                *self.scopes.entry(is.scope).or_default() += 1;
+                if was.is_none() {
+                    self.ids.insert(change.id.clone(), change.index);
+                }
+            }
+            None => _ = self.ids.remove(&change.id),
+        }
+        if let Some(slot) = self.vms.get_mut(change.index.0 as usize) {
+            *slot = is;
+        }
+    }
+}
+
+fn count_down(counts: &mut HashMap<String, usize>, name: &str) {
+    if let Some(count) = counts.get_mut(name) {
+        *count -= 1;
+        if *count == 0 {
+            counts.remove(name);
+        }
+    }
+}
