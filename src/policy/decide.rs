@@ -6,8 +6,8 @@
 use std::net::IpAddr;
 
 use super::identity::{self, Finding, Identity, vm_side};
-use super::{DropReason, Observed, Settings, Snapshot, Tally, Verdict};
-use crate::model::{Direction, MacAddr, Way};
+use super::{Class, DropReason, Observed, Settings, Snapshot, Tally, Verdict};
+use crate::model::{Direction, MacAddr, Mode, Way};
 use crate::packet::{Opaque, Other, Outcome, Packet, Ports, Tunnel};
 
 /// A frame that must be judged: the evidence, without the frame.
@@ -113,7 +113,7 @@ fn judge(snapshot: Snapshot<'_>, way: Way, packet: &Packet<'_>, subject: Result<
         None => (Verdict::Forward, Tally::Allowed),
         Some(_) if identity.is_monitored(settings) => (Verdict::Forward, Tally::WouldDeny),
         Some(reason) => {
-            let reason = identity.finding.map_or(reason, |finding| name_drop(settings, &identity, &case, finding));
+            let reason = identity.finding.map_or(reason, |finding| name_drop(snapshot, &identity, &case, finding));
             (Verdict::Drop(reason), Tally::Denied)
         }
     };
@@ -158,15 +158,23 @@ fn is_relayed(settings: &Settings, identity: &Identity, case: &Case, denial: Opt
     }
 }
 
-/// The reason of a denied frame with a finding: the finding where the drop rests on it; what the class says where the
-/// class of the VM alone would have denied too, be it by another rule.
-fn name_drop(settings: &Settings, identity: &Identity, case: &Case, finding: Finding) -> DropReason {
-    if finding.is_contradiction() {
+/// The reason of a denied frame with a finding: the finding where the drop rests on it; what the class says where each VM
+/// that the evidence names would have been denied it anyway, be it by another rule. Who sends a contradiction from inside
+/// has no excuse; what comes in with one was sent by a router.
+fn name_drop(snapshot: Snapshot<'_>, identity: &Identity, case: &Case, finding: Finding) -> DropReason {
+    if finding.is_contradiction() && case.direction == Direction::Egress {
         return finding.drop_reason();
     }
-    let own = &settings.classes.get(identity.class).ports;
-    let own_denial = denial_where(case, |port| port.map_or(!own.is_empty(), |port| own.contains(port)));
-    own_denial.unwrap_or(finding.drop_reason())
+    let denial_of = |class, mode| {
+        let Class { ports, mode: class_mode, .. } = snapshot.settings.classes.get(class);
+        let enforced = mode == Mode::Enforce && *class_mode == Mode::Enforce;
+        denial_where(case, |port| enforced && port.map_or(!ports.is_empty(), |port| ports.contains(port)))
+    };
+    let other = identity.other.map(|other| snapshot.vms.state(other));
+    match denial_of(identity.class, identity.mode) {
+        Some(reason) if other.is_none_or(|other| denial_of(other.class, other.mode).is_some()) => reason,
+        _ => finding.drop_reason(),
+    }
 }
 
 const fn opaque_reason(opaque: Opaque) -> DropReason {

@@ -54,6 +54,8 @@ pub struct Identity {
     pub class: ClassId,
     /// Classes whose ports are closed beside those of `class`.
     pub also: [Option<ClassId>; 2],
+    /// The VM that the address names where the MAC names `vm`: a contradiction.
+    pub other: Option<VmIndex>,
     /// What is wrong with the evidence.
     pub finding: Option<Finding>,
     /// The VM's own mode.
@@ -106,7 +108,10 @@ pub(super) fn identify(snapshot: Snapshot<'_>, scope: Scope, mac: MacAddr, addre
     let owner = address.and_then(|address| vms.vm_by_ip(scope, address));
     match (station, owner) {
         (Station::Vm(a), Some(b)) if a == b => of(a, vms.state(a)),
-        (Station::Vm(a), Some(b)) => contradiction(Finding::SpoofIp, a, vms.state(a), Some(vms.state(b).class)),
+        (Station::Vm(a), Some(b)) => {
+            let of_a = contradiction(Finding::SpoofIp, a, vms.state(a));
+            Identity { also: [Some(ClassId::RESTRICTED), Some(vms.state(b).class)], other: Some(b), ..of_a }
+        }
         (Station::Vm(a), None) => {
             let state = vms.state(a);
             let lists_family = match address {
@@ -118,19 +123,19 @@ pub(super) fn identify(snapshot: Snapshot<'_>, scope: Scope, mac: MacAddr, addre
             if !state.lists_ipv4 && !state.lists_ipv6 {
                 of(a, state)
             } else if lists_family {
-                contradiction(Finding::SpoofIp, a, state, None)
+                contradiction(Finding::SpoofIp, a, state)
             } else {
                 missing_evidence(of(a, state))
             }
         }
         (Station::Router, Some(b)) => of(b, vms.state(b)),
         (Station::Nobody, Some(b)) => match vms.state(b) {
-            state if state.lists_macs => contradiction(Finding::SpoofMac, b, state, None),
+            state if state.lists_macs => contradiction(Finding::SpoofMac, b, state),
             state => of(b, state),
         },
         (Station::Router | Station::Nobody, None) => {
             let (class, mode) = (settings.unknown_class, Mode::Enforce);
-            let unknown = Identity { vm: None, class, also: [None; 2], finding: None, mode };
+            let unknown = Identity { vm: None, class, also: [None; 2], other: None, finding: None, mode };
             if address.is_some() { unknown } else { missing_evidence(unknown) }
         }
     }
@@ -139,7 +144,7 @@ pub(super) fn identify(snapshot: Snapshot<'_>, scope: Scope, mac: MacAddr, addre
 /// The evidence agrees.
 #[inline]
 fn of(vm: VmIndex, state: VmState) -> Identity {
-    Identity { vm: Some(vm), class: state.class, also: [None; 2], finding: None, mode: state.mode }
+    Identity { vm: Some(vm), class: state.class, also: [None; 2], other: None, finding: None, mode: state.mode }
 }
 
 /// Nothing confirms `identity`: what `restricted` closes is closed too.
@@ -148,8 +153,8 @@ fn missing_evidence(identity: Identity) -> Identity {
 }
 
 /// A contradiction never gains: closed is what `restricted` closes and what every class that the evidence names closes.
-fn contradiction(finding: Finding, vm: VmIndex, state: VmState, other: Option<ClassId>) -> Identity {
-    Identity { also: [Some(ClassId::RESTRICTED), other], finding: Some(finding), ..of(vm, state) }
+fn contradiction(finding: Finding, vm: VmIndex, state: VmState) -> Identity {
+    Identity { also: [Some(ClassId::RESTRICTED), None], finding: Some(finding), ..of(vm, state) }
 }
 
 /// fe80::/10 (RFC 4291, 2.5.6): every IPv6 station has such addresses, no inventory lists them.

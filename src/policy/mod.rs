@@ -4,10 +4,7 @@
 //! function decides ([`decide`]); the data plane, `replay` and every explanation call it, so they cannot disagree.
 //!
 //! Where the contract leaves room, this is what we do:
-//! - *Which reason names a denied frame with a finding?* A contradiction (`spoof_ip`, `spoof_mac`) always names the
-//!   drop, since no class was established. `missing_evidence` names it where the VM's own class would have left the
-//!   port open; where that class closes it anyway, the reason is the class's (`port_closed`, `opaque_*`): more evidence
-//!   would not have helped the tenant.
+//! - *Which reason names a denied frame that neither of two VMs might have had?* That of the VM which counts it.
 //! - *Which VM counts a contradicted frame?* The one its MAC names, else the one its IP address names.
 //! - *Monitor mode* of a VM or class needs a frame without any finding; the box's own covers every judged frame.
 //! - *The unknown class* in monitor mode watches unknown frames too: nothing contradicts them.

@@ -135,14 +135,20 @@ class Identity:
     """What the table "Whose frame is it?" answers for one frame."""
 
     vm: Optional[Vm]  # the one it is counted under
-    own: FrozenSet[int]  # closed by the class the frame would have without the finding
+    own: FrozenSet[int]  # closed, and enforced, by the class and mode that the frame would have without the finding
     closed: FrozenSet[int]
     finding: str = ""  # spoof_ip, spoof_mac, missing_evidence
     monitor: bool = False
+    named: tuple = ()  # the VMs that contradicting evidence names, the one that counts the frame first
 
     @property
     def contradicted(self):
         return self.finding.startswith("spoof")
+
+
+def enforced_ports(vm):
+    """What a VM would be denied by its own class and mode."""
+    return frozenset() if vm.monitor or vm.klass.monitor else vm.klass.ports
 
 
 def identify(sight, incoming, policy, inventory):
@@ -159,12 +165,13 @@ def identify(sight, incoming, policy, inventory):
         return Identity(vm, klass.ports, klass.ports, monitor=klass.monitor or bool(vm and vm.monitor))
 
     def missing(vm):
-        own = vm.klass.ports if vm else policy.unknown_class.ports
-        return Identity(vm, own, own | restricted, "missing_evidence")
+        klass = vm.klass if vm else policy.unknown_class
+        own = enforced_ports(vm) if vm else frozenset() if klass.monitor else klass.ports
+        return Identity(vm, own, klass.ports | restricted, "missing_evidence")
 
     def contradiction(finding, vm, *named):
         closed = restricted.union(*(other.klass.ports for other in named))
-        return Identity(vm, closed, closed, finding)
+        return Identity(vm, enforced_ports(vm), closed, finding, named=named)
 
     if sight.addresses is None:
         assert sight.kind == "opaque", "TCP is seen behind readable addresses only"
@@ -264,12 +271,14 @@ def denial_of(sight, egress, closed, policy):
 
 
 def named(denial, sight, egress, identity, policy):
-    """A contradiction always names the drop; missing evidence only what the VM's own class would have let pass."""
-    if identity.contradicted:
+    """The table of findings that name a denied frame."""
+    if not identity.finding:
+        return denial
+    if identity.contradicted and egress:
         return identity.finding
-    if identity.finding:
-        return denial_of(sight, egress, identity.own, policy) or identity.finding
-    return denial
+    if any(not denial_of(sight, egress, enforced_ports(vm), policy) for vm in identity.named):
+        return identity.finding
+    return denial_of(sight, egress, identity.own, policy) or identity.finding
 
 
 def relay_covers(sight, egress, identity, policy):

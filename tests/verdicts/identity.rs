@@ -11,7 +11,7 @@ use portcullis::testkit::{
     world,
 };
 
-use super::{MAIL_PORTS, each_way, this_family_each_way};
+use super::{MAIL_PORTS, both_families, each_way, this_family_each_way};
 
 /// Restricted.
 const A: Station = VM_A;
@@ -59,11 +59,27 @@ fn link_local(vm: Station) -> Station {
     vm.with_ipv6(Ipv6Addr::new(0xfe80, 0, 0, 0, 0x5054, 0xff, 0xfe00, 1))
 }
 
-/// Mail is denied for this reason, 443 passes unasked, and what only `odd` closes is forwarded, but observed.
+/// Mail is denied, 443 passes unasked, and what only `odd` closes is forwarded, but observed. From inside it is denied for
+/// this reason; from outside it is so only if the VMs named are not all restricted.
 #[track_caller]
 fn contradiction(world: &World, station: Station, counted_for: Station, reason: DropReason, observed: Observed) {
+    contradiction_named(world, station, counted_for, [reason, reason], observed);
+}
+
+/// The same, with the reasons of both directions.
+#[track_caller]
+fn contradiction_named(
+    world: &World,
+    station: Station,
+    counted_for: Station,
+    [egress, ingress]: [DropReason; 2],
+    observed: Observed,
+) {
     for port in MAIL_PORTS {
-        each_way(world, frame().from(station).to(PEER).tcp(port), &denied(counted_for, reason));
+        for frame in both_families(frame().from(station).to(PEER).tcp(port)) {
+            assert_eq!(world.egress(&frame), denied(counted_for, egress), "{frame:?}");
+            assert_eq!(world.ingress(frame.clone().reversed()), denied(counted_for, ingress), "to {frame:?}");
+        }
     }
     each_way(world, frame().from(station).to(PEER).tcp(443), &passes());
     each_way(world, frame().from(station).to(PEER).tcp(2525), &allowed(counted_for).observing(observed));
@@ -107,7 +123,7 @@ fn the_mac_of_one_vm_with_the_ip_of_another_is_a_contradiction() {
 fn the_mac_of_a_vm_that_lists_addresses_with_the_ip_of_nobody_is_a_contradiction() {
     // | A | nobody; A lists addresses of this family | contradiction, `spoof_ip` |
     let world = a_world().build();
-    contradiction(&world, A.with_ips_of(NOBODY), A, SpoofIp, Observed::SpoofIp);
+    contradiction_named(&world, A.with_ips_of(NOBODY), A, [SpoofIp, PortClosed], Observed::SpoofIp);
     contradiction(&world, B.with_ips_of(NOBODY), B, SpoofIp, Observed::SpoofIp);
 }
 
@@ -194,7 +210,50 @@ fn the_mac_of_nobody_with_the_ip_of_a_vm_that_lists_macs_is_a_contradiction() {
     // | nobody | B; B lists MACs | contradiction, `spoof_mac` |
     let world = a_world().build();
     contradiction(&world, NOBODY.with_ips_of(B), B, SpoofMac, Observed::SpoofMac);
-    contradiction(&world, NOBODY.with_ips_of(A), A, SpoofMac, Observed::SpoofMac);
+    contradiction_named(&world, NOBODY.with_ips_of(A), A, [SpoofMac, PortClosed], Observed::SpoofMac);
+}
+
+#[test]
+fn what_comes_in_with_a_contradiction_is_a_spoof_only_where_a_vm_that_it_names_would_have_been_let_have_it() {
+    // "On ingress nobody forges by being sent something": a router's neighbour table is out of date.
+    let (mta, other) = (Station::vm("mta", 9), Station { id: "other", ..Station::vm("", 10) });
+    let world = a_world().class("mta-only", &[25]).of_class(mta, "mta-only").restricted(other).build();
+    let to = |station| frame().from(PEER).to(station);
+    for (station, counted_for, reason) in [
+        (A.with_ips_of(other), A, PortClosed),
+        (A.with_ips_of(mta), A, PortClosed),
+        (A.with_ips_of(NOBODY), A, PortClosed),
+        (NOBODY.with_ips_of(A), A, PortClosed),
+        (A.with_ips_of(B), A, SpoofIp),
+        (B.with_ips_of(A), B, SpoofIp),
+        (B.with_ips_of(NOBODY), B, SpoofIp),
+        (NOBODY.with_ips_of(B), B, SpoofMac),
+    ] {
+        for frame in both_families(to(station).tcp(25)) {
+            assert_eq!(world.ingress(&frame), denied(counted_for, reason), "{frame:?}");
+        }
+        let answered = if reason == PortClosed { ReplyClosed } else { reason };
+        for frame in both_families(to(station).tcp_from(25)) {
+            assert_eq!(world.ingress(&frame), denied(counted_for, answered), "{frame:?}");
+        }
+        for frame in both_families(to(station).fragment(1, false)) {
+            let hidden = if reason == PortClosed { OpaqueFragment } else { reason };
+            assert_eq!(world.ingress(&frame), denied(counted_for, hidden), "{frame:?}");
+        }
+    }
+    // The contradiction closes all the same, and for whom it is counted says the reason.
+    for frame in both_families(to(mta.with_ips_of(A)).tcp(587)) {
+        assert_eq!(world.ingress(frame), denied(mta, SpoofIp));
+    }
+    for frame in both_families(to(mta.with_ips_of(A)).tcp_ports(25, 465)) {
+        assert_eq!(world.ingress(frame), denied(mta, ReplyClosed));
+    }
+    for frame in both_families(to(A.with_ips_of(mta)).tcp_ports(25, 465)) {
+        assert_eq!(world.ingress(frame), denied(A, PortClosed));
+    }
+    for frame in both_families(frame().from(A.with_ips_of(other)).to(PEER).tcp(25)) {
+        assert_eq!(world.egress(frame), denied(A, SpoofIp), "from inside it is one");
+    }
 }
 
 #[test]
@@ -275,12 +334,19 @@ fn what_is_neither_ip_nor_opaque_is_not_judged() {
 fn a_contradiction_never_gains() {
     // "closed is the union of `restricted` and of every class that the evidence names"
     let world = a_world().build();
-    for (station, counted_for) in [(ODD.with_ips_of(B), ODD), (B.with_ips_of(ODD), B), (ODD.with_ips_of(NOBODY), ODD)] {
+    for (station, counted_for) in [(ODD.with_ips_of(B), ODD), (B.with_ips_of(ODD), B)] {
         for port in [25, 465, 587, 2525] {
             each_way(&world, frame().from(station).to(PEER).tcp(port), &denied(counted_for, SpoofIp));
         }
     }
-    each_way(&world, frame().from(NOBODY.with_ips_of(ODD)).to(PEER).tcp(2525), &denied(ODD, SpoofMac));
+    for (station, egress) in [(ODD.with_ips_of(NOBODY), SpoofIp), (NOBODY.with_ips_of(ODD), SpoofMac)] {
+        for (port, ingress) in [(25, egress), (465, egress), (587, egress), (2525, PortClosed)] {
+            for frame in both_families(frame().from(station).to(PEER).tcp(port)) {
+                assert_eq!(world.egress(&frame), denied(ODD, egress), "{frame:?}");
+                assert_eq!(world.ingress(frame.clone().reversed()), denied(ODD, ingress), "to {frame:?}");
+            }
+        }
+    }
 }
 
 #[test]
