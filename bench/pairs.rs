@@ -24,7 +24,7 @@ use dpdk::{Burst, Eal, Mempool, Port, PortConfig, RxQueue, Started, TxQueue};
 use portcullis::app::vms;
 use portcullis::capture;
 use portcullis::config::Config;
-use portcullis::dataplane::{Lane, Worker};
+use portcullis::dataplane::{LinkQueues, QueuePair, Worker};
 use portcullis::host::eal;
 use portcullis::host::memory::{self, Layout, MBUF_CACHE};
 use portcullis::model::{self, Direction, LinkIndex};
@@ -111,16 +111,11 @@ fn main() -> Result<(), Box<dyn Error>> {
     let (_outside, outside) = start(eal, &pool, "net_null1")?;
     let block = Block::new(1, config.table.vms as usize);
     let turns = CachePadded::new(AtomicU64::new(0));
-    let lane = |direction, rx, tx| Lane {
-        way: model::Way { direction, ..EGRESS },
-        rx,
-        tx,
-        burst: Burst::with_limit(eal, args.burst),
-    };
+    let burst = || Burst::with_limit(eal, args.burst);
     let mut bench = Bench {
         worker: Worker::new(&block, &turns),
         // The other way brings nothing, but asking costs, as it does testpmd.
-        lanes: [lane(Direction::Egress, inside.0, outside.1), lane(Direction::Ingress, outside.0, inside.1)],
+        link: LinkQueues { index: EGRESS.link, inside, outside, burst: burst(), replies: burst() },
         reader: readers.remove(0),
     };
 
@@ -213,11 +208,12 @@ fn start(eal: &Eal, pool: &Mempool, name: &str) -> Result<(Port<Started>, Queue)
     let id = eal.port_by_name(name).ok_or_else(|| format!("EAL found no {name}"))?;
     let asked = PortConfig { queues: 1, mtu: 1500, rx_descriptors: 1024, tx_descriptors: 1024 };
     let (port, mut queues) = Port::configure(eal, id, &asked, pool)?.start()?;
-    Ok((port, queues.pop().ok_or("no queue")?))
+    let (rx, tx) = queues.pop().ok_or("no queue")?;
+    Ok((port, QueuePair { rx, tx }))
 }
 
 /// The one queue of a port.
-type Queue = (RxQueue, TxQueue);
+type Queue = QueuePair<RxQueue, TxQueue>;
 
 /// Two ways of forwarding.
 #[derive(Clone, Copy)]
@@ -234,7 +230,7 @@ struct Pair {
 
 struct Bench<'a> {
     worker: Worker<'a>,
-    lanes: [Lane<RxQueue, TxQueue>; 2],
+    link: LinkQueues<RxQueue, TxQueue>,
     reader: Reader,
 }
 
@@ -272,8 +268,9 @@ impl Bench<'_> {
 
     #[inline(never)]
     fn io(&mut self) -> usize {
+        let LinkQueues { inside, outside, burst, .. } = &mut self.link;
         let mut received = 0;
-        for Lane { rx, tx, burst, .. } in &mut self.lanes {
+        for (rx, tx) in [(&mut inside.rx, &mut outside.tx), (&mut outside.rx, &mut inside.tx)] {
             received += rx.receive(burst);
             if !burst.is_empty() {
                 tx.send(burst);
@@ -286,7 +283,7 @@ impl Bench<'_> {
     #[inline(never)]
     fn filter(&mut self) -> usize {
         let snapshot = self.reader.snapshot();
-        self.lanes.iter_mut().map(|lane| self.worker.turn(lane, snapshot)).sum()
+        self.worker.turn(&mut self.link, snapshot)
     }
 }
 

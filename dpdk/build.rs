@@ -22,7 +22,7 @@ const HINT: &str = "install what the build needs with `apt-get install libdpdk-d
 /// Libraries our calls live in. `rte_log` is a library of its own since 24.03: only those that exist are linked.
 const LIBRARIES: [&str; 5] = ["rte_eal", "rte_ethdev", "rte_mbuf", "rte_mempool", "rte_log"];
 
-const FUNCTIONS: [&str; 36] = [
+const FUNCTIONS: [&str; 37] = [
     "rte_eal_cleanup",
     "rte_eal_get_runtime_dir",
     "rte_eal_remote_launch",
@@ -47,6 +47,7 @@ const FUNCTIONS: [&str; 36] = [
     "shim_eal_init",
     "shim_errno",
     "shim_frame_copy",
+    "shim_frame_resize",
     "shim_lcore_id",
     "shim_log_route",
     "shim_pool_bytes",

@@ -172,6 +172,18 @@ struct rte_mbuf *shim_frame_copy(struct rte_mempool *pool, const uint8_t *bytes,
 	return head;
 }
 
+uint8_t *shim_frame_resize(struct rte_mbuf *frame, uint16_t length)
+{
+	if (frame->nb_segs != 1 || !RTE_MBUF_DIRECT(frame) || rte_mbuf_refcnt_read(frame) != 1 ||
+	    length > frame->buf_len - frame->data_off)
+		return NULL;
+	if (length > frame->data_len)
+		memset(rte_pktmbuf_mtod_offset(frame, uint8_t *, frame->data_len), 0, length - frame->data_len);
+	frame->data_len = length;
+	frame->pkt_len = length;
+	return rte_pktmbuf_mtod(frame, uint8_t *);
+}
+
 /* ---- Ports: set-up and upkeep ---- */
 
 int shim_port_info(uint16_t port, struct shim_port_info *info)

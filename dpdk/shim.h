@@ -129,6 +129,10 @@ uint64_t shim_pool_bytes(uint32_t mbufs, uint16_t data_room, enum shim_layout la
 /* A new mbuf chain holding a copy of `bytes`, or NULL when the pool has not enough mbufs. */
 struct rte_mbuf *shim_frame_copy(struct rte_mempool *pool, const uint8_t *bytes, uint32_t length);
 
+/* Gives a frame another length, zeros behind what it had; where it begins. NULL, and nothing done, if it is chained, somebody
+ * else's too, or has no room. */
+uint8_t *shim_frame_resize(struct rte_mbuf *frame, uint16_t length);
+
 /* Fills `info` from the device. */
 int shim_port_info(uint16_t port, struct shim_port_info *info);
 

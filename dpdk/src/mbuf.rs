@@ -200,6 +200,37 @@ impl Burst {
         }
     }
 
+    /// Moves the frames whose bit in `mask` is 1 behind those of `target`, in order, as far as it has room; answers the mask
+    /// of those. The others keep their order.
+    pub fn move_to(&mut self, mask: u64, target: &mut Self) -> u64 {
+        let (mut stay, mut moved) = (0, 0);
+        for at in 0..self.len {
+            let Some(&frame) = self.slots.get(at) else { break };
+            let moves = mask >> at & 1 == 1 && target.len < target.limit;
+            let (slots, count) =
+                if moves { (&mut target.slots, &mut target.len) } else { (&mut self.slots, &mut stay) };
+            if let Some(slot) = slots.get_mut(*count) {
+                *slot = frame;
+                *count += 1;
+            }
+            moved |= u64::from(moves) << at;
+        }
+        self.len = stay;
+        moved
+    }
+
+    /// The bytes of frame `index`, to be written anew, after giving it `length` of them: those it had, then zeros. `None`,
+    /// and nothing changed, when there is no such frame, or it is chained, shared with somebody else, or has no room.
+    pub fn rewrite(&mut self, index: usize, length: usize) -> Option<&mut [u8]> {
+        let &raw = self.slots.get(..self.len)?.get(index)?;
+        let length = u16::try_from(length).ok()?;
+        // SAFETY: the mbuf is valid and ours (invariant of `Burst`); `&mut self` keeps every reader away meanwhile.
+        let bytes = unsafe { sys::shim_frame_resize(raw, length) };
+        // SAFETY: the shim answers null, or where `length` bytes of the buffer begin which are this frame's alone; they stay
+        // so while `self` is borrowed. They are written: those the frame had by whoever made it, the others by the shim.
+        (!bytes.is_null()).then(|| unsafe { core::slice::from_raw_parts_mut(bytes, usize::from(length)) })
+    }
+
     /// Frees all frames.
     #[inline]
     pub fn clear(&mut self) {

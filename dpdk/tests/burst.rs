@@ -187,3 +187,51 @@ fn a_pool_that_cannot_be_made_says_why() {
     }
     assert!(matches!(Mempool::new(&lab.eal, "a\0b", 31, 0, 256).unwrap_err(), Error::PoolShape { .. }));
 }
+
+#[test]
+fn frames_move_to_another_burst_and_none_is_lost() {
+    if !alone("frames_move_to_another_burst_and_none_is_lost") {
+        return;
+    }
+    let lab = Lab::new(&[]);
+    let pool = lab.pool(127, 256);
+    let all = |burst: &Burst| (0..burst.len()).map(|index| bytes(burst, index)).collect::<Vec<_>>();
+    for (count, mask, limit) in [(5, 0b10010, 64), (64, 0xf0f0_0f0f_aaaa_5555, 64), (64, u64::MAX, 3), (3, 0, 8)] {
+        let (mut from, mut to) = (Burst::new(&lab.eal), Burst::with_limit(&lab.eal, limit));
+        assert!(to.push_copy(&pool, &frame(99, 60)));
+        for number in 0..count {
+            assert!(from.push_copy(&pool, &frame(number, 60)));
+        }
+        let moved = from.move_to(mask, &mut to);
+        let wanted = (0..count).filter(|number| mask >> number & 1 == 1).take(limit - 1);
+        assert_eq!(moved, wanted.clone().fold(0, |set, number| set | 1 << number), "as far as there is room");
+        let stayed: Vec<_> =
+            (0..count).filter(|number| moved >> number & 1 == 0).map(|number| frame(number, 60)).collect();
+        assert_eq!(all(&from), stayed);
+        let arrived: Vec<_> = std::iter::once(99).chain(wanted).map(|number| frame(number, 60)).collect();
+        assert_eq!(all(&to), arrived);
+        drop((from, to));
+        assert_eq!(pool.available(), 127, "each is freed once");
+    }
+}
+
+#[test]
+fn a_frame_is_written_anew_where_it_is_one_piece() {
+    if !alone("a_frame_is_written_anew_where_it_is_one_piece") {
+        return;
+    }
+    let lab = Lab::new(&[]);
+    let pool = lab.pool(31, 256);
+    let mut burst = Burst::new(&lab.eal);
+    assert!(burst.push_copy(&pool, b"portcullis") && burst.push_copy(&pool, &[7; 600]));
+    let bytes = burst.rewrite(0, 14).expect("it is one piece and has room");
+    assert_eq!(bytes, b"portcullis\0\0\0\0");
+    bytes[..4].copy_from_slice(b"PORT");
+    assert_eq!((burst.head(0), burst.length(0)), (&b"PORTcullis\0\0\0\0"[..], 14));
+    assert_eq!(burst.rewrite(0, 4).map(|bytes| bytes.to_vec()), Some(b"PORT".to_vec()));
+    assert_eq!(burst.rewrite(0, 6).map(|bytes| bytes.to_vec()), Some(b"PORT\0\0".to_vec()), "what was cut off is gone");
+    assert!(burst.rewrite(0, 257).is_none() && burst.rewrite(0, usize::MAX).is_none(), "no room");
+    assert!(burst.rewrite(1, 60).is_none(), "chained");
+    assert!(burst.rewrite(2, 60).is_none(), "not there");
+    assert_eq!((burst.length(0), burst.length(1)), (6, 600), "what is refused changes nothing");
+}

@@ -12,9 +12,9 @@ use dpdk::{Burst, Eal, Mempool, Port, PortConfig, PortId, PortInfo, Queues, RxQu
 use tracing::{info, warn};
 
 use crate::config::{Config, Device};
-use crate::dataplane::{Lane, Worker};
+use crate::dataplane::{self, QueuePair, Worker};
 use crate::host::memory::{Layout, MBUF_CACHE, Plan};
-use crate::model::{Direction, LinkIndex, Way};
+use crate::model::{LinkIndex, Way};
 use crate::policy::Reader;
 use crate::telemetry::counters::{Block, LaneCounts};
 use crate::telemetry::ledger::{Ledger, LinkLosses};
@@ -74,7 +74,8 @@ struct Ports {
     outside: Port<Started>,
 }
 
-type DpdkLane = Lane<RxQueue, TxQueue>;
+/// A worker's part of a link.
+type LinkQueues = dataplane::LinkQueues<RxQueue, TxQueue>;
 
 /// Shared by the workers and whoever watches them.
 #[derive(Debug)]
@@ -153,8 +154,8 @@ pub struct Engine {
     /// What others may look at while it runs.
     pub shared: Arc<Shared>,
     jobs: Vec<lcore::Job>,
-    /// Lanes of workers that have stopped.
-    stopped: Receiver<Vec<DpdkLane>>,
+    /// What workers that have stopped had of each link.
+    stopped: Receiver<Vec<LinkQueues>>,
     pool: Mempool,
 }
 
@@ -184,7 +185,7 @@ impl Engine {
         };
         let pool = make_pool(eal, "frames", plan.mbufs, MBUF_CACHE, plan.room_bytes)?;
         let mut links = Vec::new();
-        let mut lanes: Vec<Vec<DpdkLane>> = (0..workers).map(|_| Vec::new()).collect();
+        let mut parts: Vec<Vec<LinkQueues>> = (0..workers).map(|_| Vec::new()).collect();
         for (at, link) in config.links.iter().enumerate() {
             let sides = [("inside", &link.inside), ("outside", &link.outside)];
             let find = |device: &Device| {
@@ -219,13 +220,15 @@ impl Engine {
                 unreachable!("a link has two sides");
             };
             links.push(Ports { inside, outside });
-            for (worker, (inside, outside)) in lanes.iter_mut().zip(inside_queues.into_iter().zip(outside_queues)) {
-                let lane = |direction, rx, tx| {
-                    let burst = Burst::with_limit(eal, BURST_FRAMES);
-                    Lane { way: Way { link: LinkIndex(at), direction }, rx, tx, burst }
-                };
-                worker.push(lane(Direction::Egress, inside.0, outside.1));
-                worker.push(lane(Direction::Ingress, outside.0, inside.1));
+            let queues = inside_queues.into_iter().zip(outside_queues);
+            for (worker, ((rx, tx), (outside_rx, outside_tx))) in parts.iter_mut().zip(queues) {
+                worker.push(LinkQueues {
+                    index: LinkIndex(at),
+                    inside: QueuePair { rx, tx },
+                    outside: QueuePair { rx: outside_rx, tx: outside_tx },
+                    burst: Burst::with_limit(eal, BURST_FRAMES),
+                    replies: Burst::with_limit(eal, BURST_FRAMES),
+                });
             }
         }
 
@@ -237,8 +240,8 @@ impl Engine {
         });
         let (sender, stopped) = channel();
         let mut engine = Self { shared, jobs: Vec::new(), stopped, pool };
-        for (number, ((lcore, reader), lanes)) in eal.worker_lcores().into_iter().zip(readers).zip(lanes).enumerate() {
-            engine.jobs.push(launch(eal, lcore, &engine.shared, number, reader, lanes, sender.clone())?);
+        for (number, ((lcore, reader), links)) in eal.worker_lcores().into_iter().zip(readers).zip(parts).enumerate() {
+            engine.jobs.push(launch(eal, lcore, &engine.shared, number, reader, links, sender.clone())?);
         }
         Ok(engine)
     }
@@ -254,8 +257,15 @@ impl Engine {
     pub fn stop(mut self) -> Stopped {
         self.halt();
         let mut queues: Vec<(Queues, Queues)> = Vec::new();
-        for lanes in self.stopped.try_iter() {
-            collect(lanes, &mut queues);
+        for link in self.stopped.try_iter().flatten() {
+            let at = link.index.0;
+            if queues.len() <= at {
+                queues.resize_with(at + 1, Default::default);
+            }
+            if let Some((inside, outside)) = queues.get_mut(at) {
+                inside.push((link.inside.rx, link.inside.tx));
+                outside.push((link.outside.rx, link.outside.tx));
+            }
         }
         if let Some(shared) = Arc::get_mut(&mut self.shared) {
             let ports = std::mem::take(&mut shared.links);
@@ -324,33 +334,18 @@ fn launch(
     shared: &Arc<Shared>,
     number: usize,
     mut reader: Reader,
-    mut lanes: Vec<DpdkLane>,
-    stopped: Sender<Vec<DpdkLane>>,
+    mut links: Vec<LinkQueues>,
+    stopped: Sender<Vec<LinkQueues>>,
 ) -> Result<lcore::Job, dpdk::Error> {
     let shared = Arc::clone(shared);
     lcore::launch(eal, lcore, move || {
         if let (Some(block), Some(turns)) = (shared.blocks.get(number), shared.turns.get(number)) {
-            Worker::new(block, turns).run(&mut lanes, &mut reader, &shared.stop);
+            Worker::new(block, turns).run(&mut links, &mut reader, &shared.stop);
         }
         drop(shared);
         // Nobody listens any more only when the engine was dropped without being stopped.
-        let _ = stopped.send(lanes);
+        let _ = stopped.send(links);
     })
-}
-
-/// Sorts a worker's lanes back into the queues of the ports they came from.
-fn collect(lanes: Vec<DpdkLane>, queues: &mut Vec<(Queues, Queues)>) {
-    let mut lanes = lanes.into_iter();
-    while let (Some(egress), Some(ingress)) = (lanes.next(), lanes.next()) {
-        let link = egress.way.link.0;
-        if queues.len() <= link {
-            queues.resize_with(link + 1, Default::default);
-        }
-        if let Some((inside, outside)) = queues.get_mut(link) {
-            inside.push((egress.rx, ingress.tx));
-            outside.push((ingress.rx, egress.tx));
-        }
-    }
 }
 
 fn found(eal: &Eal) -> String {

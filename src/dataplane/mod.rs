@@ -1,7 +1,17 @@
 //! Frames in, frames out: takes a burst through `port` → `packet` → `policy` → `port`. Knows nothing of commands.
+//!
+//! [`Worker`] goes round its links ([`LinkQueues`]); [`filter_burst`] judges one burst; [`Witness`] and [`Responder`] are who else has
+//! a say.
 
+mod hooks;
+mod link;
 mod pipeline;
 mod worker;
 
+#[cfg(test)]
+mod tests;
+
+pub use hooks::{Responder, Witness};
+pub use link::{LinkQueues, QueuePair};
 pub use pipeline::{Pipeline, filter_burst};
-pub use worker::{Lane, Worker};
+pub use worker::Worker;

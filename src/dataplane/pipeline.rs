@@ -1,146 +1,191 @@
 //! One burst through the policy. Pure but for the frames it frees and the counters it writes; no allocation, no lock,
 //! no system call.
 
-use crate::model::{Direction, Way};
+use super::hooks::{Responder, Witness};
+use crate::model::{FrameSet, Way};
 use crate::packet::HEAD_BYTES_MAX;
 use crate::policy::{
-    self, ByClass, Decision, DropReason, Judgement, Observed, Question, Sieved, Snapshot, Tally, Verdict,
+    self, ByClass, Decision, DropReason, Finding, Judgement, Observed, Question, Record, Sieved, Snapshot, Tally,
+    Verdict,
 };
 use crate::port::{BURST_FRAMES_MAX, Frames};
 use crate::telemetry::counters::{Block, BurstCounts};
 
-/// What a worker keeps from burst to burst so that none allocates.
+/// What a worker keeps from burst to burst so that none allocates, and who has a say beside the policy.
 #[derive(Debug)]
-pub struct Pipeline {
+pub struct Pipeline<W = (), R = ()> {
     /// Where the head of a frame is put together when it lies in several segments.
     head: Box<[u8; HEAD_BYTES_MAX]>,
     /// What is asked about the frames of a burst, before any is answered.
     questions: Box<[Question; BURST_FRAMES_MAX]>,
+    witness: W,
+    responder: R,
 }
 
-impl Default for Pipeline {
+impl<W: Default, R: Default> Default for Pipeline<W, R> {
     fn default() -> Self {
-        Self { head: Box::new([0; HEAD_BYTES_MAX]), questions: Box::new([Question::default(); BURST_FRAMES_MAX]) }
+        Self::new(W::default(), R::default())
     }
 }
 
-/// Judges a burst by one snapshot: frees what is dropped, keeps the rest in order, counts both.
+impl<W, R> Pipeline<W, R> {
+    /// With these to look and to answer.
+    pub fn new(witness: W, responder: R) -> Self {
+        let head = Box::new([0; HEAD_BYTES_MAX]);
+        Self { head, questions: Box::new([Question::default(); BURST_FRAMES_MAX]), witness, responder }
+    }
+
+    pub(super) fn into_hooks(self) -> (W, R) {
+        (self.witness, self.responder)
+    }
+}
+
+/// Judges a burst by one snapshot: frees what is dropped, keeps the rest in order, counts both. What is answered goes to
+/// `replies`, which is empty and has as much room as the burst.
 ///
 /// First the many frames whose ports no class closes are sieved out. Then those are answered that need only their VM's class,
 /// all together. The others are decided one by one.
 #[inline]
-pub fn filter_burst<F: Frames>(
-    pipeline: &mut Pipeline,
+pub fn filter_burst<F: Frames, W: Witness, R: Responder>(
+    pipeline: &mut Pipeline<W, R>,
     snapshot: Snapshot<'_>,
     way: Way,
     burst: &mut F,
+    replies: &mut F,
     counts: &mut BurstCounts,
     block: &Block,
 ) {
+    let Pipeline { head, questions, witness, responder } = pipeline;
     let Sieved { closed, mut others } =
         policy::sieve(snapshot.settings, way.direction, burst.heads(), |index| burst.head(index));
-    let mut rulings = Rulings { direction: way.direction, counts, block, dropped: 0 };
-    if closed != 0 {
+    let (dropped, answered) = (FrameSet::EMPTY, FrameSet::EMPTY);
+    let mut rulings = Rulings { way, counts, block, witness, responder, dropped, answered };
+    if !closed.is_empty() {
         others |= match ByClass::open(snapshot, way) {
-            Some(by_class) => rulings.answer(&by_class, burst, closed, &mut pipeline.questions),
+            Some(by_class) => rulings.answer(&by_class, burst, closed, questions),
             None => closed,
         };
     }
-    for index in bits(others) {
-        let (head, length) = (burst.head(index), burst.length(index));
-        let head = match head.len() >= length.min(HEAD_BYTES_MAX) {
-            true => head,
+    for index in others.iter() {
+        let (first, length) = (burst.head(index), burst.length(index));
+        let first = match first.len() >= length.min(HEAD_BYTES_MAX) {
+            true => first,
             false => {
-                let gathered = burst.gather(index, &mut pipeline.head[..]);
-                pipeline.head.get(..gathered).unwrap_or(&[])
+                let gathered = burst.gather(index, &mut head[..]);
+                head.get(..gathered).unwrap_or(&[])
             }
         };
-        match policy::decide(snapshot, way, head, length) {
-            Decision::Settled(verdict, observed) => rulings.settle(index, verdict, observed),
-            Decision::Judged(judgement) => rulings.judge(index, judgement),
-        }
+        let decision = policy::decide(snapshot, way, first, length);
+        rulings.rule(index, &decision);
+        rulings.tell(burst, index, || Record::of(way, &decision));
     }
 
-    let dropped = rulings.dropped;
-    if dropped != 0 {
-        burst.keep(!dropped);
+    let Rulings { dropped, answered, .. } = rulings;
+    if dropped.is_empty() {
+        return;
     }
-}
-
-/// The positions of the bits that are set, ascending.
-fn bits(mut mask: u64) -> impl Iterator<Item = usize> {
-    std::iter::from_fn(move || {
-        let index = mask.trailing_zeros() as usize;
-        (mask != 0).then(|| {
-            mask &= mask - 1;
-            index
-        })
-    })
+    let mut kept = !dropped;
+    if R::ANSWERS && !answered.is_empty() {
+        let moved = burst.move_to(answered, replies);
+        kept = kept.without(moved);
+    }
+    burst.keep(kept);
 }
 
 /// What became of a burst so far.
-struct Rulings<'a> {
-    direction: Direction,
+struct Rulings<'a, W, R> {
+    way: Way,
     counts: &'a mut BurstCounts,
     block: &'a Block,
-    /// A bit for each frame to be freed.
-    dropped: u64,
+    witness: &'a mut W,
+    responder: &'a mut R,
+    /// To be freed, or to become answers.
+    dropped: FrameSet,
+    /// Written over with answers; dropped ones.
+    answered: FrameSet,
 }
 
-impl Rulings<'_> {
+impl<W: Witness, R: Responder> Rulings<'_, W, R> {
     /// Rules on the frames of `closed` that their VM's class decides; the rest of them is left.
     #[inline(always)]
     fn answer<F: Frames>(
         &mut self,
         by_class: &ByClass<'_>,
-        burst: &F,
-        closed: u64,
+        burst: &mut F,
+        closed: FrameSet,
         questions: &mut [Question; BURST_FRAMES_MAX],
-    ) -> u64 {
-        for (index, question) in bits(closed).zip(&mut *questions) {
+    ) -> FrameSet {
+        for (index, question) in closed.iter().zip(&mut *questions) {
             *question = by_class.ask(burst.head(index));
         }
-        let (mut port_closed, mut reply_closed, mut unanswered) = (0_u64, 0_u64, 0);
-        for (index, question) in bits(closed).zip(&*questions) {
+        let (mut port_closed, mut reply_closed, mut unanswered) = (FrameSet::EMPTY, FrameSet::EMPTY, FrameSet::EMPTY);
+        for (index, question) in closed.iter().zip(&*questions) {
             let Some(answer) = by_class.answer(question) else {
-                unanswered |= 1 << index;
+                unanswered |= FrameSet::of(index);
                 continue;
             };
-            port_closed |= u64::from(answer.port_closed) << index;
-            reply_closed |= u64::from(answer.reply_closed) << index;
+            port_closed |= FrameSet::if_so(index, answer.port_closed);
+            reply_closed |= FrameSet::if_so(index, answer.reply_closed);
             let tally = if answer.port_closed | answer.reply_closed { Tally::Denied } else { Tally::Allowed };
-            self.block.add_judged(Some(answer.vm), self.direction, tally);
+            self.block.add_judged(Some(answer.vm), self.way.direction, tally);
+            let way = self.way;
+            self.tell(burst, index, || {
+                let reason = if answer.port_closed { DropReason::PortClosed } else { DropReason::ReplyClosed };
+                let (verdict, vm, tally) = (Verdict::Drop(reason), Some(answer.vm), Some(tally));
+                let record = Record { way, verdict, vm, tally, finding: None, observed: None };
+                (tally == Some(Tally::Denied)).then_some(record)
+            });
         }
-        self.counts.dropped(DropReason::PortClosed, port_closed.count_ones().into());
-        if reply_closed != 0 {
-            self.counts.dropped(DropReason::ReplyClosed, reply_closed.count_ones().into());
+        self.counts.dropped(DropReason::PortClosed, port_closed.len() as u64);
+        if !reply_closed.is_empty() {
+            self.counts.dropped(DropReason::ReplyClosed, reply_closed.len() as u64);
         }
         self.dropped |= port_closed | reply_closed;
         unanswered
     }
 
-    fn settle(&mut self, index: usize, verdict: Verdict, observed: Option<Observed>) {
-        if let Verdict::Drop(reason) = verdict {
-            self.dropped |= 1 << index;
-            self.counts.dropped(reason, 1);
+    /// Counts a decision, and notes a drop.
+    fn rule(&mut self, index: usize, decision: &Decision) {
+        match *decision {
+            Decision::Settled(verdict, observed) => self.settle(index, verdict, observed, None),
+            Decision::Judged(Judgement { verdict, identity, tally }) => {
+                self.block.add_judged(identity.vm, self.way.direction, tally);
+                let observed = match tally {
+                    Tally::Excepted => Some(Observed::Excepted),
+                    Tally::WouldDeny => Some(Observed::WouldDeny),
+                    Tally::Allowed | Tally::Denied => None,
+                };
+                self.settle(index, verdict, observed, identity.finding);
+            }
+        }
+    }
+
+    fn settle(&mut self, index: usize, verdict: Verdict, observed: Option<Observed>, finding: Option<Finding>) {
+        match (verdict, finding) {
+            (Verdict::Drop(reason), _) => {
+                self.dropped |= FrameSet::of(index);
+                self.counts.dropped(reason, 1);
+            }
+            (Verdict::Forward, Some(finding)) => self.counts.observed(finding.observed()),
+            (Verdict::Forward, None) => {}
         }
         if let Some(observed) = observed {
             self.counts.observed(observed);
         }
     }
 
-    fn judge(&mut self, index: usize, judgement: Judgement) {
-        self.block.add_judged(judgement.identity.vm, self.direction, judgement.tally);
-        let noted = match judgement.tally {
-            Tally::Excepted => Some(Observed::Excepted),
-            Tally::WouldDeny => Some(Observed::WouldDeny),
-            Tally::Allowed | Tally::Denied => None,
-        };
-        self.settle(index, judgement.verdict, noted);
-        if judgement.verdict == Verdict::Forward
-            && let Some(finding) = judgement.identity.finding
-        {
-            self.counts.observed(finding.observed());
+    /// Tells who wants to see it, and asks who may answer it.
+    #[inline(always)]
+    fn tell<F: Frames>(&mut self, burst: &mut F, index: usize, record: impl FnOnce() -> Option<Record>) {
+        if !W::LOOKS && !R::ANSWERS {
+            return;
+        }
+        let Some(record) = record() else { return };
+        if W::LOOKS {
+            self.witness.saw(&record, burst.head(index), burst.length(index));
+        }
+        if R::ANSWERS && record.tally == Some(Tally::Denied) && self.responder.answer(&record, burst, index) {
+            self.answered |= FrameSet::of(index);
         }
     }
 }

@@ -1,12 +1,14 @@
-//! The loop of one worker: it owns one queue of both ports of every link and runs each burst to completion.
+//! The loop of one worker: it owns a queue pair of both ports of every link and runs each burst to completion.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use crossbeam::utils::CachePadded;
 
+use super::hooks::{Responder, Witness};
+use super::link::{LinkQueues, Pass};
 use super::pipeline::{Pipeline, filter_burst};
-use crate::model::Way;
-use crate::policy::{DropReason, Reader, Snapshot};
+use crate::model::{Direction, FrameSet};
+use crate::policy::{DropReason, Observed, Reader, Snapshot};
 use crate::port::{Frames, Rx, Tx};
 use crate::telemetry::counters::{Block, BurstCounts};
 
@@ -14,26 +16,13 @@ use crate::telemetry::counters::{Block, BurstCounts};
 /// a driver to reap what it has sent, short enough not to starve the other direction.
 const TX_ATTEMPTS_MAX: usize = 16;
 
-/// One way through a link: what enters by `rx` leaves by `tx`, or is dropped.
+/// What one worker needs beside its links.
 #[derive(Debug)]
-pub struct Lane<R: Rx, T> {
-    /// The way of its frames.
-    pub way: Way,
-    /// Queue of the port where frames enter.
-    pub rx: R,
-    /// Queue of the other port.
-    pub tx: T,
-    /// Frames between the two; empty outside of [`Worker::turn`].
-    pub burst: R::Burst,
-}
-
-/// What one worker needs beside its lanes.
-#[derive(Debug)]
-pub struct Worker<'a> {
+pub struct Worker<'a, W = (), R = ()> {
     block: &'a Block,
     /// Grows with every turn: the watchdog's sign of life.
     turns: &'a CachePadded<AtomicU64>,
-    pipeline: Pipeline,
+    pipeline: Pipeline<W, R>,
     counts: BurstCounts,
 }
 
@@ -41,35 +30,58 @@ impl<'a> Worker<'a> {
     /// A worker that counts into `block` and shows that it lives in `turns`.
     #[must_use]
     pub fn new(block: &'a Block, turns: &'a CachePadded<AtomicU64>) -> Self {
-        Self { block, turns, pipeline: Pipeline::default(), counts: BurstCounts::default() }
+        Self::with(block, turns, Pipeline::default())
+    }
+}
+
+impl<'a, W: Witness, R: Responder> Worker<'a, W, R> {
+    /// As [`new`](Worker::new), for a pipeline with somebody who looks or answers.
+    #[must_use]
+    pub fn with(block: &'a Block, turns: &'a CachePadded<AtomicU64>, pipeline: Pipeline<W, R>) -> Self {
+        Self { block, turns, pipeline, counts: BurstCounts::default() }
+    }
+
+    /// Who looked, and who answered.
+    #[must_use]
+    pub fn into_hooks(self) -> (W, R) {
+        self.pipeline.into_hooks()
     }
 
     /// Forwards until `stop` is set. Nothing is held between turns, so nothing is left to drain.
-    pub fn run<R, T>(&mut self, lanes: &mut [Lane<R, T>], reader: &mut Reader, stop: &AtomicBool)
+    pub fn run<Q, T>(&mut self, links: &mut [LinkQueues<Q, T>], reader: &mut Reader, stop: &AtomicBool)
     where
-        R: Rx,
-        T: Tx<Burst = R::Burst>,
+        Q: Rx,
+        T: Tx<Burst = Q::Burst>,
     {
         reader.go_online();
         while !stop.load(Ordering::Relaxed) {
             let snapshot = reader.snapshot();
-            for lane in &mut *lanes {
-                self.turn(lane, snapshot);
+            for link in &mut *links {
+                self.turn(link, snapshot);
             }
             self.turns.store(self.turns.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
         }
         reader.go_offline();
     }
 
-    /// One burst of one lane: receive, judge, send; what the queue keeps refusing is freed and counted. Answers how many
-    /// frames were received.
+    /// One burst of each direction of a link. Answers how many frames were received.
     #[inline]
-    pub fn turn<R, T>(&mut self, lane: &mut Lane<R, T>, snapshot: Snapshot<'_>) -> usize
+    pub fn turn<Q, T>(&mut self, link: &mut LinkQueues<Q, T>, snapshot: Snapshot<'_>) -> usize
     where
-        R: Rx,
-        T: Tx<Burst = R::Burst>,
+        Q: Rx,
+        T: Tx<Burst = Q::Burst>,
     {
-        let Lane { way, rx, tx, burst } = lane;
+        Direction::ALL.into_iter().map(|direction| self.one_way(link.pass(direction), snapshot)).sum()
+    }
+
+    /// Receives, judges, sends; what the queue keeps refusing is freed and counted.
+    #[inline]
+    fn one_way<Q, T>(&mut self, pass: Pass<'_, Q, T>, snapshot: Snapshot<'_>) -> usize
+    where
+        Q: Rx,
+        T: Tx<Burst = Q::Burst>,
+    {
+        let Pass { way, rx, tx, back, burst, replies } = pass;
         rx.receive(burst);
         let received = burst.count();
         if received == 0 {
@@ -77,22 +89,36 @@ impl<'a> Worker<'a> {
         }
         let counts = &mut self.counts;
         counts.received(received as u64);
-        filter_burst(&mut self.pipeline, snapshot, *way, burst, counts, self.block);
+        filter_burst(&mut self.pipeline, snapshot, way, burst, replies, counts, self.block);
 
         let kept = burst.count();
-        for _ in 0..TX_ATTEMPTS_MAX {
-            if burst.count() == 0 {
-                break;
-            }
-            tx.send(burst);
-        }
-        let refused = burst.count();
+        let refused = send(tx, burst);
         counts.sent((kept - refused) as u64);
         if refused > 0 {
             counts.dropped(DropReason::TxFull, refused as u64);
-            burst.keep(0);
         }
-        self.block.add_burst(*way, counts);
+        if R::ANSWERS && replies.count() != 0 {
+            // Apart from the balance: the frames that are answered are dropped ones, whatever becomes of the answers.
+            let answers = replies.count();
+            let refused = send(back, replies);
+            counts.observed_often(Observed::RejectSent, (answers - refused) as u64);
+            counts.observed_often(Observed::RejectSuppressed, refused as u64);
+        }
+        self.block.add_burst(way, counts);
         received
     }
+}
+
+/// Sends a burst; frees what the queue keeps refusing, and answers how many frames that are.
+#[inline]
+fn send<T: Tx>(tx: &mut T, burst: &mut T::Burst) -> usize {
+    for _ in 0..TX_ATTEMPTS_MAX {
+        if burst.count() == 0 {
+            return 0;
+        }
+        tx.send(burst);
+    }
+    let refused = burst.count();
+    burst.keep(FrameSet::EMPTY);
+    refused
 }

@@ -6,8 +6,10 @@ mod direction;
 mod ids;
 mod key;
 mod mac;
+mod set;
 
 pub use self::direction::{Direction, Mode, Way};
 pub use self::ids::{ClassId, LinkIndex, Revision, Scope, VlanId, VmIndex};
 pub use self::key::Key;
 pub use self::mac::{MacAddr, MacAddrError};
+pub use self::set::FrameSet;

@@ -10,17 +10,17 @@
 
 use super::identity::vm_side;
 use super::{Settings, Snapshot};
-use crate::model::{Direction, Mode, VlanId, VmIndex, Way};
+use crate::model::{Direction, FrameSet, Mode, VlanId, VmIndex, Way};
 use crate::packet::{PlainIpv4, PlainIpv6, Ports};
 use crate::table::{Station, Stations};
 
-/// What must be looked at in a burst, a bit for each frame. The others are forwarded without a word.
+/// What must be looked at in a burst. The other frames are forwarded without a word.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Sieved {
     /// Plain IPv4 to a port that some class closes, or on ingress from one.
-    pub closed: u64,
+    pub closed: FrameSet,
     /// What else [`decide`](super::decide) must see.
-    pub others: u64,
+    pub others: FrameSet,
 }
 
 /// Sieves a burst of at most 64 frames: out goes what is of the common shape and of ports that no class closes. That costs
@@ -64,7 +64,7 @@ fn sift<'f>(
             PlainIpv6::read(head).is_some_and(|frame| !frame.is_doubtful(head.len()) & !matters(frame.ports()));
         settled |= u64::from(passes) << index;
     }
-    Sieved { closed: closed & !doubtful, others: doubtful & !settled }
+    Sieved { closed: FrameSet::from_bits(closed & !doubtful), others: FrameSet::from_bits(doubtful & !settled) }
 }
 
 /// Answers for frames that [`sieve`] calls closed, as long as classes alone decide.
@@ -145,6 +145,10 @@ mod tests {
         sieve(&Settings::default(), direction, frames.iter().map(Vec::as_slice), |index| &frames[index])
     }
 
+    fn said(closed: u64, others: u64) -> Sieved {
+        Sieved { closed: FrameSet::from_bits(closed), others: FrameSet::from_bits(others) }
+    }
+
     #[test]
     fn each_frame_has_its_bit() {
         let web = frame().from(VM_A).to(PEER).tcp(443);
@@ -159,15 +163,15 @@ mod tests {
             Vec::new(),
             frame().from(PEER).to(VM_A).tcp_from(25).bytes(),
         ];
-        assert_eq!(sieved(Direction::Egress, &frames), Sieved { closed: 0b10, others: 0b0_1111_1000 });
-        assert_eq!(sieved(Direction::Ingress, &frames), Sieved { closed: 0b1_0000_0010, others: 0b0_1111_1000 });
+        assert_eq!(sieved(Direction::Egress, &frames), said(0b10, 0b0_1111_1000));
+        assert_eq!(sieved(Direction::Ingress, &frames), said(0b1_0000_0010, 0b0_1111_1000));
     }
 
     #[test]
     fn a_full_burst_has_as_many_bits() {
         let frames = vec![frame().from(VM_A).to(PEER).tcp(25).bytes(); 64];
-        assert_eq!(sieved(Direction::Egress, &frames), Sieved { closed: u64::MAX, others: 0 });
-        assert_eq!(sieved(Direction::Egress, &[]), Sieved { closed: 0, others: 0 });
+        assert_eq!(sieved(Direction::Egress, &frames), said(u64::MAX, 0));
+        assert_eq!(sieved(Direction::Egress, &[]), said(0, 0));
     }
 
     fn answer(world: &World, frame: FrameBuilder) -> Option<Answer> {

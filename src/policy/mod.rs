@@ -20,6 +20,7 @@ mod class;
 mod decide;
 mod explain;
 mod identity;
+mod record;
 mod relay;
 mod scopes;
 mod settings;
@@ -33,6 +34,7 @@ pub use class::{
 pub use decide::{Decision, Judgement, decide};
 pub use explain::{ClassBecause, VmFacts, explain};
 pub use identity::{Finding, Identity};
+pub use record::Record;
 pub use relay::Relay;
 pub use scopes::VlanScopes;
 pub use settings::Settings;

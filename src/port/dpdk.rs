@@ -3,8 +3,9 @@
 use dpdk::{Burst, RxQueue, TxQueue};
 
 use super::{BURST_FRAMES_MAX, Frames, Rx, Tx};
+use crate::model::FrameSet;
 
-const _: () = assert!(BURST_FRAMES_MAX == dpdk::BURST_FRAMES_MAX, "a mask has a bit for each frame of either burst");
+const _: () = assert!(BURST_FRAMES_MAX == dpdk::BURST_FRAMES_MAX, "a set has a bit for each frame of either burst");
 
 impl Frames for Burst {
     #[inline]
@@ -32,8 +33,16 @@ impl Frames for Burst {
     }
 
     #[inline]
-    fn keep(&mut self, mask: u64) {
-        Self::keep(self, mask);
+    fn keep(&mut self, frames: FrameSet) {
+        Self::keep(self, frames.bits());
+    }
+
+    fn move_to(&mut self, frames: FrameSet, target: &mut Self) -> FrameSet {
+        FrameSet::from_bits(Self::move_to(self, frames.bits(), target))
+    }
+
+    fn rewrite(&mut self, index: usize, length: usize) -> Option<&mut [u8]> {
+        Self::rewrite(self, index, length)
     }
 }
 

@@ -3,6 +3,10 @@
 use std::collections::VecDeque;
 
 use super::{BURST_FRAMES_MAX, Frames, Rx, Tx};
+use crate::model::FrameSet;
+
+/// Room for a frame in one piece, as an ordinary packet buffer has it.
+pub const SEGMENT_BYTES_MAX: usize = 2048;
 
 /// A frame in one or more segments.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -58,12 +62,33 @@ impl Frames for Burst {
         into.iter_mut().zip(bytes).map(|(to, from)| *to = *from).count()
     }
 
-    fn keep(&mut self, mask: u64) {
-        let mut index = 0;
-        self.frames.retain(|_| {
-            index += 1;
-            mask >> (index - 1) & 1 == 1
-        });
+    fn keep(&mut self, frames: FrameSet) {
+        let mut places = 0..;
+        self.frames.retain(|_| places.next().is_some_and(|place| frames.contains(place)));
+    }
+
+    fn move_to(&mut self, frames: FrameSet, target: &mut Self) -> FrameSet {
+        let (mut stay, mut moved) = (Vec::new(), FrameSet::EMPTY);
+        for (place, frame) in self.frames.drain(..).enumerate() {
+            if frames.contains(place) && target.frames.len() < BURST_FRAMES_MAX {
+                target.frames.push(frame);
+                moved |= FrameSet::of(place);
+            } else {
+                stay.push(frame);
+            }
+        }
+        self.frames = stay;
+        moved
+    }
+
+    fn rewrite(&mut self, index: usize, length: usize) -> Option<&mut [u8]> {
+        match self.frames.get_mut(index)?.segments.as_mut_slice() {
+            [only] if length <= SEGMENT_BYTES_MAX => {
+                only.resize(length, 0);
+                Some(only)
+            }
+            _ => None,
+        }
     }
 }
 
@@ -128,8 +153,34 @@ mod tests {
         let mut source = Source::new((0..5u8).map(|n| Frame::from(&[n][..])));
         let mut burst = Burst::default();
         source.receive(&mut burst);
-        burst.keep(0b10101);
+        burst.keep(FrameSet::from_bits(0b10101));
         assert_eq!(burst.frames.iter().map(Frame::bytes).collect::<Vec<_>>(), [[0], [2], [4]]);
+    }
+
+    #[test]
+    fn frames_move_to_another_burst_as_far_as_there_is_room() {
+        let fill = |numbers: std::ops::Range<u8>| {
+            let mut burst = Burst::default();
+            Source::new(numbers.map(|n| Frame::from(&[n][..]))).receive(&mut burst);
+            burst
+        };
+        let numbers = |burst: &Burst| burst.frames.iter().flat_map(Frame::bytes).collect::<Vec<_>>();
+        let (mut from, mut to) = (fill(0..5), fill(100..162));
+        assert_eq!(from.move_to(FrameSet::from_bits(0b11010), &mut to), FrameSet::from_bits(0b01010));
+        assert_eq!(numbers(&from), [0, 2, 4], "the third had no place");
+        assert_eq!(numbers(&to)[61..], [161, 1, 3]);
+    }
+
+    #[test]
+    fn a_frame_in_one_piece_can_be_written_anew() {
+        let mut burst = Burst::default();
+        Source::new([Frame::from(&b"port"[..]), Frame::segmented(b"port", 2)]).receive(&mut burst);
+        burst.rewrite(0, 6).unwrap()[4..].copy_from_slice(b"al");
+        assert_eq!(burst.head(0), b"portal");
+        assert_eq!(burst.rewrite(0, 2), Some(&mut b"po".to_owned()[..]));
+        assert!(burst.rewrite(0, SEGMENT_BYTES_MAX + 1).is_none() && burst.rewrite(1, 4).is_none());
+        assert!(burst.rewrite(2, 0).is_none(), "no such frame");
+        assert_eq!(burst.head(0), b"po", "what is refused changes nothing");
     }
 
     #[test]

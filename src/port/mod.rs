@@ -7,8 +7,10 @@
 mod dpdk;
 pub mod memory;
 
-/// Most frames of one burst, and so the width of [`Frames::keep`]'s mask.
-pub const BURST_FRAMES_MAX: usize = 64;
+use crate::model::FrameSet;
+
+/// Most frames of one burst.
+pub const BURST_FRAMES_MAX: usize = FrameSet::FRAMES_MAX;
 
 /// An ordered set of at most [`BURST_FRAMES_MAX`] frames, owned: dropping it frees them.
 pub trait Frames {
@@ -29,8 +31,16 @@ pub trait Frames {
     /// Copies the first bytes of a frame over all its segments and says how many they were.
     fn gather(&self, index: usize, into: &mut [u8]) -> usize;
 
-    /// Frees the frames whose bit (least significant is frame 0) is not set; the others keep their order.
-    fn keep(&mut self, mask: u64);
+    /// Frees the frames that are not in the set; the others keep their order.
+    fn keep(&mut self, frames: FrameSet);
+
+    /// Moves frames behind those of another burst, in order, as far as there is room, and says which; the others keep their
+    /// order.
+    fn move_to(&mut self, frames: FrameSet, target: &mut Self) -> FrameSet;
+
+    /// The bytes of a frame, to be written anew, after giving it `length` of them: those it had, then zeros. `None`, and nothing changed, if the frame lies in several pieces, is somebody else's too, or has no
+    /// room for so many.
+    fn rewrite(&mut self, index: usize, length: usize) -> Option<&mut [u8]>;
 }
 
 /// A receive queue.

@@ -173,6 +173,12 @@ impl BurstCounts {
     pub fn observed(&mut self, observed: Observed) {
         self.observed.add(observed as usize, 1);
     }
+
+    /// Something was seen on so many frames.
+    #[inline]
+    pub fn observed_often(&mut self, observed: Observed, frames: u64) {
+        self.observed.add(observed as usize, frames);
+    }
 }
 
 /// Everything one worker counts.

@@ -7,7 +7,7 @@ use crossbeam::utils::CachePadded;
 
 use super::frame::Station;
 use crate::config::{ClassSection, Config, Link, RelaySection};
-use crate::dataplane::{Lane, Worker};
+use crate::dataplane::{LinkQueues, Pipeline, QueuePair, Responder, Witness, Worker};
 use crate::model::{Direction, LinkIndex, MacAddr, Mode, Scope, VmIndex, Way};
 use crate::policy::{self, Decision, DropReason, Observed, PortRange, Settings, Snapshot, Tally, Verdict};
 use crate::port::memory::{Burst, Frame, Sink, Source};
@@ -163,6 +163,8 @@ pub struct Answer {
 pub struct Run {
     /// What left by the other port.
     pub sent: Vec<Vec<u8>>,
+    /// What left by the port that frames came in by.
+    pub replied: Vec<Vec<u8>>,
     /// The lane's counters.
     pub lane: LaneCounts,
     block: Block,
@@ -248,20 +250,45 @@ impl World {
     /// after every burst.
     #[must_use]
     pub fn run(&self, direction: Direction, frames: impl IntoIterator<Item = Frame>, capacity: usize) -> Run {
+        self.run_with(direction, frames, capacity, Pipeline::<(), ()>::default()).0
+    }
+
+    /// As [`run`](Self::run), with somebody who looks or answers.
+    #[must_use]
+    pub fn run_with<W: Witness, R: Responder>(
+        &self,
+        direction: Direction,
+        frames: impl IntoIterator<Item = Frame>,
+        capacity: usize,
+        pipeline: Pipeline<W, R>,
+    ) -> (Run, (W, R)) {
         let block = Block::new(1, VMS_MAX as usize);
         let turns = CachePadded::new(AtomicU64::new(0));
         let way = Way { link: LINK, direction };
-        let tx = Sink { capacity, ..Sink::default() };
-        let mut lane = Lane { way, rx: Source::new(frames), tx, burst: Burst::default() };
-        let mut worker = Worker::new(&block, &turns);
-        while lane.rx.waiting() > 0 {
-            worker.turn(&mut lane, self.registry.snapshot());
+        let from = QueuePair { rx: Source::new(frames), tx: Sink::default() };
+        let to = QueuePair { rx: Source::default(), tx: Sink { capacity, ..Sink::default() } };
+        let (inside, outside) = match direction {
+            Direction::Egress => (from, to),
+            Direction::Ingress => (to, from),
+        };
+        let mut link = LinkQueues { index: LINK, inside, outside, burst: Burst::default(), replies: Burst::default() };
+        let mut worker = Worker::with(&block, &turns, pipeline);
+        while worker.turn(&mut link, self.snapshot()) > 0 {
             let counts = block.lane(way);
             assert!(counts.is_balanced(), "rx = tx + drops: {counts:?}");
-            assert_eq!(counts.tx, lane.tx.frames.len() as u64, "tx is what left");
         }
-        let sent = lane.tx.frames.iter().map(Frame::bytes).collect();
-        Run { sent, lane: block.lane(way), block, direction }
+        let LinkQueues { inside, outside, .. } = link;
+        let (from, to) = match direction {
+            Direction::Egress => (inside, outside),
+            Direction::Ingress => (outside, inside),
+        };
+        assert_eq!(from.rx.waiting(), 0, "everything was received");
+        let bytes = |sink: Sink| sink.frames.iter().map(Frame::bytes).collect::<Vec<_>>();
+        let (sent, replied, lane) = (bytes(to.tx), bytes(from.tx), block.lane(way));
+        assert_eq!(lane.tx, sent.len() as u64, "tx is what left");
+        assert_eq!(lane.seen(Observed::RejectSent), replied.len() as u64, "answers are counted apart");
+        let hooks = worker.into_hooks();
+        (Run { sent, replied, lane, block, direction }, hooks)
     }
 
     /// For whom the one frame of a run was counted.

@@ -375,11 +375,13 @@ fn headers_that_lie_in_many_packet_buffers_are_judged_as_in_one() {
             let config = dpdk::PortConfig { queues: 1, mtu: 1500, rx_descriptors: 64, tx_descriptors: 64 };
             let (port, mut queues) = dpdk::Port::configure(&eal, id, &config, &pool).unwrap().start().unwrap();
             let mut burst = dpdk::Burst::with_limit(&eal, 32);
-            let (block, mut counts, mut pipeline) = (Block::new(1, 64), BurstCounts::default(), Pipeline::default());
+            let (block, mut counts, mut pipeline) =
+                (Block::new(1, 64), BurstCounts::default(), Pipeline::<(), ()>::default());
+            let mut replies = dpdk::Burst::with_limit(&eal, 32);
             let (mut received, mut kept) = (0, Vec::new());
             while received < frames.len() {
                 received += queues[0].0.receive(&mut burst);
-                filter_burst(&mut pipeline, world.snapshot(), way, &mut burst, &mut counts, &block);
+                filter_burst(&mut pipeline, world.snapshot(), way, &mut burst, &mut replies, &mut counts, &block);
                 for index in 0..burst.len() {
                     let mut bytes = vec![0; burst.length(index)];
                     assert_eq!(burst.gather(index, &mut bytes), bytes.len());

@@ -1,0 +1,40 @@
+//! Who may look at frames that are not simply forwarded, and who may answer them.
+//!
+//! Both are type parameters of the worker, so that nobody pays for what nobody wants: `()` looks at nothing and answers
+//! nothing, and what would call it is not there.
+
+use crate::policy::Record;
+use crate::port::Frames;
+
+/// Sees what is not simply forwarded. Called by workers, so it neither waits nor allocates.
+pub trait Witness {
+    /// Whether it looks at all.
+    const LOOKS: bool;
+
+    /// One frame and what is said of it, before anything is freed. `head` holds its first bytes, `length` is its true one.
+    fn saw(&mut self, record: &Record, head: &[u8], length: usize);
+}
+
+impl Witness for () {
+    const LOOKS: bool = false;
+
+    fn saw(&mut self, _: &Record, _: &[u8], _: usize) {}
+}
+
+/// Turns denied frames into answers. Called by workers, so it neither waits nor allocates.
+pub trait Responder {
+    /// Whether it answers at all.
+    const ANSWERS: bool;
+
+    /// Writes the answer over the frame at `index`, if there is one to give. An answered frame counts as dropped like any
+    /// other that was denied; its answer leaves by the port that it came in by.
+    fn answer<F: Frames>(&mut self, record: &Record, burst: &mut F, index: usize) -> bool;
+}
+
+impl Responder for () {
+    const ANSWERS: bool = false;
+
+    fn answer<F: Frames>(&mut self, _: &Record, _: &mut F, _: usize) -> bool {
+        false
+    }
+}
