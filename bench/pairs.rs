@@ -206,7 +206,7 @@ fn eal_arguments(args: &Args, capture: &Path, mbufs: u32) -> Vec<String> {
 
 fn start(eal: &Eal, pool: &Mempool, name: &str) -> Result<(Port<Started>, Queue), Box<dyn Error>> {
     let id = eal.port_by_name(name).ok_or_else(|| format!("EAL found no {name}"))?;
-    let asked = PortConfig { queues: 1, mtu: 1500, rx_descriptors: 1024, tx_descriptors: 1024 };
+    let asked = PortConfig { queues: 1, mtu: 1500, tag_room: 0, rx_descriptors: 1024, tx_descriptors: 1024 };
     let (port, mut queues) = Port::configure(eal, id, &asked, pool)?.start()?;
     let (rx, tx) = queues.pop().ok_or("no queue")?;
     Ok((port, QueuePair { rx, tx }))

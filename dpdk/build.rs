@@ -22,7 +22,7 @@ const HINT: &str = "install what the build needs with `apt-get install libdpdk-d
 /// Libraries our calls live in. `rte_log` is a library of its own since 24.03: only those that exist are linked.
 const LIBRARIES: [&str; 5] = ["rte_eal", "rte_ethdev", "rte_mbuf", "rte_mempool", "rte_log"];
 
-const FUNCTIONS: [&str; 37] = [
+const FUNCTIONS: [&str; 41] = [
     "rte_eal_cleanup",
     "rte_eal_get_runtime_dir",
     "rte_eal_remote_launch",
@@ -57,12 +57,16 @@ const FUNCTIONS: [&str; 37] = [
     "shim_port_link",
     "shim_port_open_ears",
     "shim_port_stats",
+    "shim_port_xstats",
+    "shim_rss_uncovered",
+    "shim_rss_wanted",
     "shim_rx_burst",
+    "shim_rx_mend",
     "shim_thread_unpin",
     "shim_tx_burst",
 ];
 
-const TYPES: [&str; 9] = [
+const TYPES: [&str; 12] = [
     "shim_lack",
     "shim_limit",
     "shim_link",
@@ -72,6 +76,9 @@ const TYPES: [&str; 9] = [
     "shim_port_setup",
     "shim_stats",
     "shim_step",
+    "shim_stripped",
+    "shim_traffic",
+    "shim_xstat",
 ];
 
 fn main() {

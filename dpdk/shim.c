@@ -4,6 +4,7 @@
 #include <pthread.h>
 #include <sched.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -210,6 +211,67 @@ int shim_port_info(uint16_t port, struct shim_port_info *info)
 	return rte_eth_dev_get_mtu(port, &info->mtu);
 }
 
+uint64_t shim_rss_wanted(uint64_t offered)
+{
+	return offered & (RTE_ETH_RSS_IP | RTE_ETH_RSS_TCP | RTE_ETH_RSS_UDP | RTE_ETH_RSS_SCTP);
+}
+
+uint32_t shim_rss_uncovered(uint64_t functions)
+{
+	/* Over addresses alone covers whatever lies above them, unless a device names each protocol by itself. */
+	static const struct {
+		uint64_t functions;
+		uint32_t traffic;
+	} covers[] = {
+		{ RTE_ETH_RSS_IPV4 | RTE_ETH_RSS_NONFRAG_IPV4_TCP, SHIM_TRAFFIC_TCP_IPV4 },
+		{ RTE_ETH_RSS_IPV4 | RTE_ETH_RSS_NONFRAG_IPV4_UDP, SHIM_TRAFFIC_UDP_IPV4 },
+		{ RTE_ETH_RSS_IPV6 | RTE_ETH_RSS_NONFRAG_IPV6_TCP, SHIM_TRAFFIC_TCP_IPV6 },
+		{ RTE_ETH_RSS_IPV6 | RTE_ETH_RSS_NONFRAG_IPV6_UDP, SHIM_TRAFFIC_UDP_IPV6 },
+	};
+	uint32_t uncovered = 0;
+	size_t i;
+
+	for (i = 0; i < RTE_DIM(covers); i++)
+		if ((functions & covers[i].functions) == 0)
+			uncovered |= covers[i].traffic;
+	return uncovered;
+}
+
+/* What came of the tags that a device has taken off, by port. */
+static uint64_t tags_restored[RTE_MAX_ETHPORTS], tags_lost[RTE_MAX_ETHPORTS];
+
+/* What a driver made of the descriptors that were asked for; 0 if it tells. */
+static int read_ring_sizes(uint16_t port, struct shim_port_setup *setup)
+{
+	struct rte_eth_rxq_info rx;
+	struct rte_eth_txq_info tx;
+
+	if (rte_eth_rx_queue_info_get(port, 0, &rx) != 0 || rte_eth_tx_queue_info_get(port, 0, &tx) != 0)
+		return -ENOTSUP;
+	if (rx.nb_desc != 0)
+		setup->rx_descriptors = rx.nb_desc;
+	if (tx.nb_desc != 0)
+		setup->tx_descriptors = tx.nb_desc;
+	return 0;
+}
+
+/*
+ * An MTU is what lies behind the Ethernet header. Whether tags count as part of it is each driver's affair: some add room
+ * for one, some for two, some for none, and what they answer about themselves does not tell. So the room is asked for on
+ * top, and taken back tag by tag where a device does not have it. This is the most that is worth asking for.
+ */
+static uint16_t tag_room_at_most(const struct rte_eth_dev_info *device, uint16_t mtu, uint16_t tag_room)
+{
+	uint16_t max = device->max_mtu != 0 ? device->max_mtu : UINT16_MAX;
+
+	return mtu >= max ? 0 : RTE_MIN(tag_room, (uint16_t)(max - mtu));
+}
+
+static uint16_t one_tag_less(uint16_t tag_room)
+{
+	return tag_room - RTE_MIN(tag_room, (uint16_t)sizeof(struct rte_vlan_hdr));
+}
+
 int shim_port_configure(uint16_t port, struct rte_mempool *pool, struct shim_port_setup *setup)
 {
 	struct rte_eth_conf conf;
@@ -217,11 +279,13 @@ int shim_port_configure(uint16_t port, struct rte_mempool *pool, struct shim_por
 	struct rte_eth_rxconf rx;
 	struct rte_eth_txconf tx;
 	unsigned int socket;
-	uint16_t queue, asked_mtu = setup->mtu;
+	uint16_t queue, room, mtu, asked_mtu = setup->mtu;
 	int ret, socket_id;
 
 	memset(&conf, 0, sizeof(conf)); /* no offloads, no link or queue interrupts */
 	setup->lacks = 0;
+	__atomic_store_n(&tags_restored[port], 0, __ATOMIC_RELAXED);
+	__atomic_store_n(&tags_lost[port], 0, __ATOMIC_RELAXED);
 	setup->step = SHIM_STEP_INFO;
 	ret = rte_eth_dev_info_get(port, &device);
 	if (ret < 0)
@@ -236,18 +300,21 @@ int shim_port_configure(uint16_t port, struct rte_mempool *pool, struct shim_por
 	else
 		setup->lacks |= SHIM_LACKS_MULTI_SEGS;
 	if (setup->queues > 1) {
-		conf.rx_adv_conf.rss_conf.rss_hf = RTE_ETH_RSS_IP & device.flow_type_rss_offloads;
+		conf.rx_adv_conf.rss_conf.rss_hf = shim_rss_wanted(device.flow_type_rss_offloads);
 		if (conf.rx_adv_conf.rss_conf.rss_hf != 0)
 			conf.rxmode.mq_mode = RTE_ETH_MQ_RX_RSS;
 		else
 			setup->lacks |= SHIM_LACKS_RSS;
 	}
-	conf.rxmode.mtu = RTE_MAX(asked_mtu, device.min_mtu);
-	if (device.max_mtu != 0)
-		conf.rxmode.mtu = RTE_MIN(conf.rxmode.mtu, (uint32_t)device.max_mtu);
-
 	setup->step = SHIM_STEP_CONFIGURE;
-	ret = rte_eth_dev_configure(port, setup->queues, setup->queues, &conf);
+	for (room = tag_room_at_most(&device, asked_mtu, setup->tag_room);; room = one_tag_less(room)) {
+		conf.rxmode.mtu = RTE_MAX(asked_mtu + room, (int)device.min_mtu);
+		if (device.max_mtu != 0)
+			conf.rxmode.mtu = RTE_MIN(conf.rxmode.mtu, (uint32_t)device.max_mtu);
+		ret = rte_eth_dev_configure(port, setup->queues, setup->queues, &conf);
+		if (ret == 0 || room == 0)
+			break;
+	}
 	if (ret < 0 && conf.rxmode.mtu != RTE_ETHER_MTU) {
 		conf.rxmode.mtu = RTE_ETHER_MTU; /* an MTU is never worth a dead port */
 		ret = rte_eth_dev_configure(port, setup->queues, setup->queues, &conf);
@@ -281,14 +348,24 @@ int shim_port_configure(uint16_t port, struct rte_mempool *pool, struct shim_por
 			return ret;
 	}
 
-	rte_eth_dev_set_mtu(port, asked_mtu); /* what came of it is read back and reported */
-	rte_eth_dev_get_mtu(port, &setup->mtu);
+	if (read_ring_sizes(port, setup) != 0)
+		setup->lacks |= SHIM_LACKS_RING_SIZES;
+
+	/* What came of it is read back and reported. */
+	room = tag_room_at_most(&device, asked_mtu, setup->tag_room);
+	while (rte_eth_dev_set_mtu(port, asked_mtu + room) != 0 && room != 0)
+		room = one_tag_less(room);
+	mtu = 0;
+	rte_eth_dev_get_mtu(port, &mtu);
+	setup->tag_room = mtu > asked_mtu ? RTE_MIN(setup->tag_room, (uint16_t)(mtu - asked_mtu)) : 0;
+	setup->mtu = mtu - setup->tag_room;
 	return 0;
 }
 
 void shim_port_open_ears(uint16_t port, struct shim_port_refusals *refusals)
 {
 	struct rte_eth_fc_conf flow_control;
+	struct rte_eth_dev_info device;
 	int vlan;
 
 	memset(refusals, 0, sizeof(*refusals));
@@ -300,9 +377,22 @@ void shim_port_open_ears(uint16_t port, struct shim_port_refusals *refusals)
 		flow_control.mode = RTE_ETH_FC_NONE;
 		refusals->flow_control_off = rte_eth_dev_flow_ctrl_set(port, &flow_control);
 	}
+	/*
+	 * This answers what the device was configured with, by us or by its driver, not what it does: a host may strip tags
+	 * from a virtual function that knows nothing of it. What frames say of themselves is looked at in `shim_rx_burst`.
+	 */
 	vlan = rte_eth_dev_get_vlan_offload(port);
 	if (vlan > 0)
 		refusals->vlan_off = rte_eth_dev_set_vlan_offload(port, 0);
+
+	if (rte_eth_dev_info_get(port, &device) == 0 && device.nb_rx_queues > 1) {
+		struct rte_eth_rss_conf rss = { 0 };
+
+		/* What is in force, or where the driver does not say, what was asked for. */
+		if (rte_eth_dev_rss_hash_conf_get(port, &rss) != 0)
+			rss.rss_hf = shim_rss_wanted(device.flow_type_rss_offloads);
+		refusals->uncovered = shim_rss_uncovered(rss.rss_hf);
+	}
 }
 
 int shim_port_stats(uint16_t port, struct shim_stats *stats)
@@ -322,7 +412,33 @@ int shim_port_stats(uint16_t port, struct shim_stats *stats)
 	stats->rx_errors = from.ierrors;
 	stats->rx_no_mbuf = from.rx_nombuf;
 	stats->tx_errors = from.oerrors;
+	stats->rx_tags_restored = __atomic_load_n(&tags_restored[port], __ATOMIC_RELAXED);
+	stats->rx_tags_lost = __atomic_load_n(&tags_lost[port], __ATOMIC_RELAXED);
 	return 0;
+}
+
+int shim_port_xstats(uint16_t port, struct shim_xstat *into, uint32_t room)
+{
+	int named = rte_eth_xstats_get_names(port, NULL, 0);
+	struct rte_eth_xstat_name *names;
+	struct rte_eth_xstat *values;
+	int i, read = -ENOMEM;
+
+	if (named <= 0 || room == 0)
+		return named;
+	names = calloc(named, sizeof(*names));
+	values = calloc(named, sizeof(*values));
+	if (names != NULL && values != NULL && rte_eth_xstats_get_names(port, names, named) == named) {
+		read = rte_eth_xstats_get(port, values, named);
+		for (i = 0; i < RTE_MIN(RTE_MIN(read, named), (int)room); i++) {
+			if (values[i].id < (uint64_t)named)
+				snprintf(into[i].name, sizeof(into[i].name), "%s", names[values[i].id].name);
+			into[i].value = values[i].value;
+		}
+	}
+	free(names);
+	free(values);
+	return read;
 }
 
 int shim_port_link(uint16_t port, struct shim_link *link)
@@ -342,10 +458,66 @@ int shim_port_link(uint16_t port, struct shim_link *link)
 
 /* ---- Bursts ---- */
 
+#define STRIPPED (RTE_MBUF_F_RX_VLAN_STRIPPED | RTE_MBUF_F_RX_QINQ_STRIPPED)
+
+/* Puts a tag in front of a frame's type; false if the frame cannot be changed or has no room. */
+static int push_tag(struct rte_mbuf *frame, uint16_t type, uint16_t tci)
+{
+	const size_t addresses = 2 * RTE_ETHER_ADDR_LEN;
+	const uint16_t tag[2] = { rte_cpu_to_be_16(type), rte_cpu_to_be_16(tci) };
+	char *start;
+
+	if (!RTE_MBUF_DIRECT(frame) || rte_mbuf_refcnt_read(frame) != 1 || frame->data_len < addresses)
+		return 0;
+	start = rte_pktmbuf_prepend(frame, sizeof(tag));
+	if (start == NULL)
+		return 0;
+	memmove(start, start + sizeof(tag), addresses);
+	memcpy(start + addresses, tag, sizeof(tag));
+	return 1;
+}
+
+/* Makes a frame what it was on the wire, as far as the device says what that was; false if it cannot be done. */
+static int push_stripped_tags(struct rte_mbuf *frame)
+{
+	/* The outer tag's type is not told: it is the one that devices look for. */
+	if ((frame->ol_flags & RTE_MBUF_F_RX_VLAN_STRIPPED) && !push_tag(frame, RTE_ETHER_TYPE_VLAN, frame->vlan_tci))
+		return 0;
+	if ((frame->ol_flags & RTE_MBUF_F_RX_QINQ_STRIPPED) &&
+	    !push_tag(frame, RTE_ETHER_TYPE_QINQ, frame->vlan_tci_outer))
+		return 0;
+	return 1;
+}
+
+uint16_t shim_rx_mend(uint16_t port, struct rte_mbuf **slots, uint16_t count)
+{
+	uint64_t restored = 0;
+	uint16_t i, left = 0;
+
+	for (i = 0; i < count; i++) {
+		struct rte_mbuf *frame = slots[i];
+
+		if (frame->ol_flags & STRIPPED) {
+			/* In the scope of another VLAN it might be judged by another VM's rights, so never without its tag. */
+			if (!push_stripped_tags(frame)) {
+				rte_pktmbuf_free(frame);
+				continue;
+			}
+			restored++;
+		}
+		/* A peer's driver (virtio, vhost, a ring) may have left requests that would rewrite bytes when it is sent. */
+		frame->ol_flags &= ~(RTE_MBUF_F_TX_OFFLOAD_MASK | STRIPPED);
+		slots[left++] = frame;
+	}
+	__atomic_fetch_add(&tags_restored[port], restored, __ATOMIC_RELAXED);
+	__atomic_fetch_add(&tags_lost[port], count - left, __ATOMIC_RELAXED);
+	return left;
+}
+
 uint16_t shim_rx_burst(uint16_t port, uint16_t queue, struct rte_mbuf **slots, uint16_t room)
 {
 	uint16_t count = rte_eth_rx_burst(port, queue, slots, room);
-	uint64_t requests = 0;
+	uint64_t flags = 0;
 	uint16_t i;
 
 	/* Unrolled, so that the CPU need not guess where a loop of up to 64 ends. */
@@ -353,12 +525,10 @@ uint16_t shim_rx_burst(uint16_t port, uint16_t queue, struct rte_mbuf **slots, u
 	for (i = 0; i < count; i++) {
 		/* Where the bytes nearly always begin; to read where would cost as much as it saves. */
 		rte_prefetch0((const char *)slots[i] + sizeof(struct rte_mbuf) + RTE_PKTMBUF_HEADROOM);
-		requests |= slots[i]->ol_flags;
+		flags |= slots[i]->ol_flags;
 	}
-	/* A peer's driver (virtio, vhost, a ring) may have left requests that would rewrite bytes when the frame is sent. */
-	if (unlikely(requests & RTE_MBUF_F_TX_OFFLOAD_MASK))
-		for (i = 0; i < count; i++)
-			slots[i]->ol_flags &= ~RTE_MBUF_F_TX_OFFLOAD_MASK;
+	if (unlikely(flags & (RTE_MBUF_F_TX_OFFLOAD_MASK | STRIPPED)))
+		return shim_rx_mend(port, slots, count);
 	return count;
 }
 

@@ -28,8 +28,17 @@ enum shim_mbuf {
 	SHIM_MBUF_DATA_LEN = offsetof(struct rte_mbuf, data_len),
 	SHIM_MBUF_PKT_LEN = offsetof(struct rte_mbuf, pkt_len),
 	SHIM_MBUF_NEXT = offsetof(struct rte_mbuf, next),
+	SHIM_MBUF_OL_FLAGS = offsetof(struct rte_mbuf, ol_flags),
+	SHIM_MBUF_VLAN_TCI = offsetof(struct rte_mbuf, vlan_tci),
+	SHIM_MBUF_VLAN_TCI_OUTER = offsetof(struct rte_mbuf, vlan_tci_outer),
 	SHIM_MBUF_HEADROOM = RTE_PKTMBUF_HEADROOM,
 	SHIM_MBUF_STRUCT_BYTES = sizeof(struct rte_mbuf),
+};
+
+/* What a driver says it has taken off a frame. */
+enum shim_stripped {
+	SHIM_STRIPPED_TAG = RTE_MBUF_F_RX_VLAN_STRIPPED,
+	SHIM_STRIPPED_OUTER_TAG = RTE_MBUF_F_RX_QINQ_STRIPPED,
 };
 
 /* Limits of this build of DPDK. */
@@ -65,12 +74,22 @@ enum shim_lack {
 	SHIM_LACKS_RSS = 1,
 	SHIM_LACKS_SCATTER = 2,
 	SHIM_LACKS_MULTI_SEGS = 4,
+	SHIM_LACKS_RING_SIZES = 8, /* the driver does not say what it made of the descriptors */
 };
 
-/* A port's configuration: the first four are asked for and overwritten with what was had. */
+/* Traffic that a receive hash does not spread over the queues: bits of `uncovered`. */
+enum shim_traffic {
+	SHIM_TRAFFIC_TCP_IPV4 = 1,
+	SHIM_TRAFFIC_UDP_IPV4 = 2,
+	SHIM_TRAFFIC_TCP_IPV6 = 4,
+	SHIM_TRAFFIC_UDP_IPV6 = 8,
+};
+
+/* A port's configuration: the first five are asked for and overwritten with what was had. */
 struct shim_port_setup {
 	uint16_t queues;
 	uint16_t mtu;
+	uint16_t tag_room; /* bytes beyond the MTU, for VLAN tags */
 	uint16_t rx_descriptors;
 	uint16_t tx_descriptors;
 	enum shim_step step;
@@ -83,12 +102,21 @@ struct shim_port_refusals {
 	int allmulticast;
 	int flow_control_off;
 	int vlan_off;
+	uint32_t uncovered; /* with several queues: bits of `shim_traffic` */
 };
 
 /* A port's counters since it was started. */
 struct shim_stats {
 	uint64_t rx_frames, tx_frames, rx_bytes, tx_bytes;
 	uint64_t rx_missed, rx_errors, rx_no_mbuf, tx_errors;
+	uint64_t rx_tags_restored; /* VLAN tags that the device had taken off and the shim has put back */
+	uint64_t rx_tags_lost;     /* frames freed because that could not be done */
+};
+
+/* One of the counters that a driver keeps beyond those; their names are its own. */
+struct shim_xstat {
+	char name[SHIM_NAME_BYTES];
+	uint64_t value;
 };
 
 /* A port's link as last seen; speed 0 is "not known". */
@@ -136,6 +164,12 @@ uint8_t *shim_frame_resize(struct rte_mbuf *frame, uint16_t length);
 /* Fills `info` from the device. */
 int shim_port_info(uint16_t port, struct shim_port_info *info);
 
+/* The hash functions to ask of a device that offers these (`RTE_ETH_RSS_*`), so that its queues share all traffic. */
+uint64_t shim_rss_wanted(uint64_t offered);
+
+/* The traffic (`shim_traffic`) that these hash functions leave on one queue. */
+uint32_t shim_rss_uncovered(uint64_t functions);
+
 /* Configures the port and its queues with every offload off that would change a frame. */
 int shim_port_configure(uint16_t port, struct rte_mempool *pool, struct shim_port_setup *setup);
 
@@ -145,14 +179,20 @@ void shim_port_open_ears(uint16_t port, struct shim_port_refusals *refusals);
 /* Reads the port's counters. */
 int shim_port_stats(uint16_t port, struct shim_stats *stats);
 
+/* Reads the driver's own counters, `room` of them at most; answers how many there are. */
+int shim_port_xstats(uint16_t port, struct shim_xstat *into, uint32_t room);
+
 /* Reads the port's link without waiting for it to settle. */
 int shim_port_link(uint16_t port, struct shim_link *link);
 
 /*
- * Receives up to `room` frames into `slots`, prefetches the first line of each frame's bytes and clears offload requests
- * left in them.
+ * Receives up to `room` frames into `slots`, prefetches the first line of each frame's bytes, clears offload requests
+ * left in them, and puts VLAN tags back that the device has taken off.
  */
 uint16_t shim_rx_burst(uint16_t port, uint16_t queue, struct rte_mbuf **slots, uint16_t room);
+
+/* What `shim_rx_burst` does to the rare frames that do not come as they were on the wire; answers how many are left. */
+uint16_t shim_rx_mend(uint16_t port, struct rte_mbuf **slots, uint16_t count);
 
 /* Offers the frames, in which no offload is requested; answers how many the queue took. */
 uint16_t shim_tx_burst(uint16_t port, uint16_t queue, struct rte_mbuf **slots, uint16_t count);

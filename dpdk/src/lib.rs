@@ -13,6 +13,9 @@
 //! Refuses to know: packets, policy, configuration. DPDK structs whose layout differs between releases are read by the C
 //! shim (`shim.h`), so the same source serves DPDK 22.11 and the long-term releases after it.
 
+#[cfg(test)]
+extern crate self as dpdk; // so that tests inside and outside share their support
+
 mod eal;
 mod error;
 pub mod lcore;
@@ -20,8 +23,13 @@ pub mod log;
 mod mbuf;
 mod port;
 mod sys;
+#[cfg(test)]
+mod tests;
 
 pub use eal::{Eal, LcoreId, PortId};
 pub use error::{Errno, Error};
 pub use mbuf::{BURST_FRAMES_MAX, Burst, Mempool};
-pub use port::{Configured, Link, Port, PortConfig, PortInfo, PortNote, PortStats, Queues, RxQueue, Started, TxQueue};
+pub use port::{
+    Configured, Link, Port, PortConfig, PortInfo, PortNote, PortStats, Queues, RxQueue, Started, Traffic, Trouble,
+    TxQueue,
+};

@@ -331,6 +331,20 @@ impl Burst {
         }
     }
 
+    /// Lets a frame look as if its device had taken tags off: `flags` say which, the rest what they held.
+    #[cfg(test)]
+    pub(crate) fn pretend_stripped(&mut self, index: usize, flags: sys::shim_stripped, inner: u16, outer: u16) {
+        let Some(&frame) = self.slots.get(..self.len).and_then(|frames| frames.get(index)) else { return };
+        // SAFETY: slots[..len] are valid mbufs, ours alone (invariant of `Burst`); `uint64_t ol_flags`, `uint16_t vlan_tci`
+        // and `uint16_t vlan_tci_outer` lie at the offsets that C computed.
+        unsafe {
+            let field = |offset: sys::shim_mbuf| frame.cast::<u8>().add(offset as usize);
+            *field(sys::SHIM_MBUF_OL_FLAGS).cast::<u64>() |= u64::from(flags);
+            field(sys::SHIM_MBUF_VLAN_TCI).cast::<u16>().write(inner);
+            field(sys::SHIM_MBUF_VLAN_TCI_OUTER).cast::<u16>().write(outer);
+        }
+    }
+
     #[inline]
     fn mbuf(&self, index: usize) -> Option<Mbuf<'_>> {
         // SAFETY: slots[..len] are valid mbufs (invariant of `Burst`), ours for as long as `self` is borrowed.

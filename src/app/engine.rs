@@ -8,17 +8,17 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 
 use crossbeam::utils::CachePadded;
-use dpdk::{Burst, Eal, Mempool, Port, PortConfig, PortId, PortInfo, Queues, RxQueue, Started, TxQueue, lcore};
-use tracing::{info, warn};
+use dpdk::{Burst, Eal, Mempool, Port, PortConfig, PortId, PortInfo, Queues, RxQueue, TxQueue, lcore};
+use tracing::warn;
 
+use super::ports::{self, WatchedPort};
 use crate::config::{Config, Device};
 use crate::dataplane::{self, QueuePair, Worker};
 use crate::host::memory::{Layout, MBUF_CACHE, Plan};
 use crate::model::{LinkIndex, Way};
 use crate::policy::Reader;
 use crate::telemetry::counters::{Block, LaneCounts};
-use crate::telemetry::ledger::{Ledger, LinkLosses};
-use crate::telemetry::report::PortLosses;
+use crate::telemetry::ledger::{Ledger, LinkPorts};
 
 /// Frames a worker takes at once: as many as fit in the pool's per-core cache with room to spare, so that what is spent
 /// once a burst is spent seldom.
@@ -70,8 +70,8 @@ pub enum EngineError {
 /// The two ports of a link.
 #[derive(Debug)]
 struct Ports {
-    inside: Port<Started>,
-    outside: Port<Started>,
+    inside: WatchedPort,
+    outside: WatchedPort,
 }
 
 /// A worker's part of a link.
@@ -103,18 +103,17 @@ impl Shared {
         total
     }
 
-    /// What the drivers of a link's ports lost.
+    /// What the ports of a link say of themselves.
     #[must_use]
-    pub fn losses(&self, link: LinkIndex) -> LinkLosses {
-        let losses = |port: &Port<Started>| port.stats().map(losses_of).unwrap_or_default();
-        let of = |ports: &Ports| LinkLosses { inside: losses(&ports.inside), outside: losses(&ports.outside) };
+    pub fn ports(&self, link: LinkIndex) -> LinkPorts {
+        let of = |ports: &Ports| LinkPorts { inside: ports.inside.state(), outside: ports.outside.state() };
         self.links.get(link.0).map(of).unwrap_or_default()
     }
 
     /// Whether the links of a link's inside and outside port read up.
     #[must_use]
     pub fn links_up(&self, link: LinkIndex) -> (bool, bool) {
-        let up = |port: &Port<Started>| port.link().is_ok_and(|link| link.up);
+        let up = |port: &WatchedPort| port.link().is_ok_and(|link| link.up);
         self.links.get(link.0).map(|ports| (up(&ports.inside), up(&ports.outside))).unwrap_or_default()
     }
 
@@ -136,16 +135,7 @@ impl Shared {
 pub fn ledger(config: &Config, shared: &Arc<Shared>) -> Ledger {
     let watched = Arc::clone(shared);
     let names = config.links.iter().map(|link| link.name.clone()).collect();
-    Ledger::new(shared.blocks.clone(), names).with_losses(move |link| watched.losses(link))
-}
-
-fn losses_of(stats: dpdk::PortStats) -> PortLosses {
-    PortLosses {
-        rx_missed: stats.rx_missed,
-        rx_no_mbuf: stats.rx_no_mbuf,
-        rx_errors: stats.rx_errors,
-        tx_errors: stats.tx_errors,
-    }
+    Ledger::new(shared.blocks.clone(), names).with_ports(move |link| watched.ports(link))
 }
 
 /// The data plane at work. Dropping it stops it.
@@ -197,22 +187,24 @@ impl Engine {
             };
             let ids = [find(&link.inside)?, find(&link.outside)?];
             let queues = queues(eal, link, ids, workers)?;
-            let asked = PortConfig {
+            let asked = |device: &Device| PortConfig {
                 queues,
                 mtu: link.mtu,
+                tag_room: ports::tag_room(device),
                 rx_descriptors: link.rx_descriptors,
                 tx_descriptors: link.tx_descriptors,
             };
             let mut started = Vec::new();
             for ((side, device), id) in sides.into_iter().zip(ids) {
-                let port = Port::configure(eal, id, &asked, &pool).and_then(Port::start);
+                let port = Port::configure(eal, id, &asked(device), &pool).and_then(Port::start);
                 let (port, queues) = port.map_err(|source| EngineError::Port {
                     link: link.name.clone(),
                     side,
                     device: device.to_string(),
                     source,
                 })?;
-                announce(&link.name, side, &port);
+                let port = WatchedPort::new(port, device, link.link_propagation);
+                port.announce(&link.name, side);
                 started.push((port, queues));
             }
             let (Some((outside, outside_queues)), Some((inside, inside_queues))) = (started.pop(), started.pop())
@@ -272,7 +264,7 @@ impl Engine {
             for (ports, (inside, outside)) in ports.into_iter().zip(queues) {
                 for (port, queues) in [(ports.inside, inside), (ports.outside, outside)] {
                     let name = port.info().name.clone();
-                    if let Err(error) = port.close(queues) {
+                    if let Err(error) = port.into_inner().close(queues) {
                         warn!("{name}: {error}");
                     }
                 }
@@ -309,23 +301,6 @@ fn queues(eal: &Eal, link: &crate::config::Link, ids: [PortId; 2], workers: usiz
         }
     }
     Ok(queues)
-}
-
-fn announce(link: &str, side: &str, port: &Port<Started>) {
-    let PortInfo { name, driver, mtu, rx_descriptors, tx_descriptors, .. } = port.info();
-    let queues = port.queues();
-    info!(
-        "link {link}: {side} is {name} ({driver}), MTU {mtu}, {queues} queue(s) of {rx_descriptors} rx and {tx_descriptors} tx descriptors"
-    );
-    for note in port.notes() {
-        match note {
-            // Most virtual devices say so; frames fit in one buffer anyway.
-            dpdk::PortNote::ScatterNotOffered | dpdk::PortNote::MultiSegmentNotOffered => {
-                tracing::debug!("link {link}: {name}: {note}");
-            }
-            note => warn!("link {link}: {name}: {note}"),
-        }
-    }
 }
 
 fn launch(

@@ -5,6 +5,8 @@ pub mod engine;
 pub mod links;
 pub mod log;
 #[cfg(feature = "dpdk")]
+pub mod ports;
+#[cfg(feature = "dpdk")]
 pub mod replay;
 #[cfg(feature = "dpdk")]
 pub mod run;

@@ -18,7 +18,7 @@ use crate::host::eal;
 use crate::host::memory::{self, Layout, Plan};
 use crate::model::{Direction, LinkIndex, Way};
 use crate::policy::{self, ClassBecause, Decision, Verdict, VmFacts};
-use crate::telemetry::ledger::LinkLosses;
+use crate::telemetry::ledger::LinkPorts;
 use crate::telemetry::report::Report;
 use crate::vm::registry::Registry;
 
@@ -347,12 +347,12 @@ fn wait(engine: &Engine, expected: [u64; 2]) -> Result<(), Failure> {
             last = (sum, Instant::now());
         } else if last.1.elapsed() > PATIENCE {
             bar.finish_and_clear();
-            let LinkLosses { inside, outside } = engine.shared.losses(LinkIndex(0));
+            let LinkPorts { inside, outside } = engine.shared.ports(LinkIndex(0));
             let message = format!(
                 "DPDK handed over {sum} of {total} frames and no more came for {} s (no packet buffer: {}); is the capture \
                  being changed meanwhile?",
                 PATIENCE.as_secs(),
-                inside.rx_no_mbuf + outside.rx_no_mbuf
+                inside.losses.rx_no_mbuf + outside.losses.rx_no_mbuf
             );
             return Err(Failure::new(Exit::Unavailable, message));
         }

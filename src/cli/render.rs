@@ -35,7 +35,7 @@ fn links(document: &Value) -> String {
     let mut text = format!("Frames\n{table}\n");
     for (name, link) in members(at(document, &["links"])) {
         for side in ["inside", "outside"] {
-            let lost = ["rx_missed", "rx_no_mbuf", "rx_errors", "tx_errors"];
+            let lost = ["rx_missed", "rx_no_mbuf", "rx_errors", "tx_errors", "rx_too_long", "rx_tags_lost"];
             let lost: Vec<_> =
                 lost.iter().map(|&key| (key, number(at(link, &[side, key])))).filter(|&(_, n)| n > 0).collect();
             for (key, frames) in lost {

@@ -12,20 +12,20 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering, fence};
 
 use super::counters::{Block, LaneCounts};
-use super::report::{Both, Judged, LinkReport, Named, PortLosses, PortReport, Report, SCHEMA};
-use crate::model::{LinkIndex, Revision, VmIndex, Way};
+use super::report::{Both, Judged, LinkReport, Named, PortReport, PortState, Report, SCHEMA};
+use crate::model::{Direction, LinkIndex, Revision, VmIndex, Way};
 use crate::policy::{DropReason, Observed};
 
-/// What the drivers of a link's ports lost.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct LinkLosses {
-    /// Of the inside port.
-    pub inside: PortLosses,
-    /// Of the outside port.
-    pub outside: PortLosses,
+/// What the ports of a link say of themselves.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LinkPorts {
+    /// The inside port.
+    pub inside: PortState,
+    /// The outside port.
+    pub outside: PortState,
 }
 
-type Losses = Box<dyn Fn(LinkIndex) -> LinkLosses + Send + Sync>;
+type Ports = Box<dyn Fn(LinkIndex) -> LinkPorts + Send + Sync>;
 
 /// The counters of every worker, and the names of what they count.
 pub struct Ledger {
@@ -33,7 +33,7 @@ pub struct Ledger {
     blocks: Vec<Arc<Block>>,
     /// Names, in the order of the configuration.
     links: Vec<String>,
-    losses: Losses,
+    ports: Ports,
     /// How often numbers of VMs were given back.
     retired: AtomicU64,
 }
@@ -42,13 +42,13 @@ impl Ledger {
     /// Over the counters of each worker, and the names of the links.
     #[must_use]
     pub fn new(blocks: Vec<Arc<Block>>, links: Vec<String>) -> Self {
-        Self { blocks, links, losses: Box::new(|_| LinkLosses::default()), retired: AtomicU64::new(0) }
+        Self { blocks, links, ports: Box::new(|_| LinkPorts::default()), retired: AtomicU64::new(0) }
     }
 
-    /// Where to ask what drivers lost; nothing unless said.
+    /// Where to ask the ports about themselves; nobody unless said.
     #[must_use]
-    pub fn with_losses(mut self, losses: impl Fn(LinkIndex) -> LinkLosses + Send + Sync + 'static) -> Self {
-        self.losses = Box::new(losses);
+    pub fn with_ports(mut self, ports: impl Fn(LinkIndex) -> LinkPorts + Send + Sync + 'static) -> Self {
+        self.ports = Box::new(ports);
         self
     }
 
@@ -58,14 +58,21 @@ impl Ledger {
         let mut totals = Both::<LaneCounts>::default();
         let mut balanced = true;
         let links = self.links.iter().enumerate().map(|(at, name)| {
-            let lanes = Both::of(|direction| self.lane(Way { link: LinkIndex(at), direction }));
+            let by_worker = Both::of(|direction| self.lanes(Way { link: LinkIndex(at), direction }));
+            let lanes = Both::of(|direction| sum(by_worker.way(direction)));
             balanced &= lanes.egress.is_balanced() && lanes.ingress.is_balanced();
             totals.egress.add(&lanes.egress);
             totals.ingress.add(&lanes.ingress);
-            let LinkLosses { inside, outside } = (self.losses)(LinkIndex(at));
             // What enters by one port leaves by the other: egress is received inside and sent outside.
-            let inside = PortReport { rx: lanes.egress.rx, tx: lanes.ingress.tx, losses: inside };
-            let outside = PortReport { rx: lanes.ingress.rx, tx: lanes.egress.tx, losses: outside };
+            let port = |entering: Direction, leaving: Direction, device| PortReport {
+                rx: lanes.way(entering).rx,
+                tx: lanes.way(leaving).tx,
+                device,
+                rx_by_worker: by_worker.way(entering).iter().map(|lane| lane.rx).collect(),
+            };
+            let LinkPorts { inside, outside } = (self.ports)(LinkIndex(at));
+            let inside = port(Direction::Egress, Direction::Ingress, inside);
+            let outside = port(Direction::Ingress, Direction::Egress, outside);
             (name.clone(), LinkReport { inside, outside })
         });
         let links = links.collect();
@@ -88,9 +95,12 @@ impl Ledger {
     /// All workers together.
     #[must_use]
     pub fn lane(&self, way: Way) -> LaneCounts {
-        let mut sum = LaneCounts::default();
-        self.blocks.iter().for_each(|block| sum.add(&block.lane(way)));
-        sum
+        sum(&self.lanes(way))
+    }
+
+    /// Each worker by itself.
+    fn lanes(&self, way: Way) -> Vec<LaneCounts> {
+        self.blocks.iter().map(|block| block.lane(way)).collect()
     }
 
     /// All workers together, since start-up: under a VM's number, or for no VM.
@@ -110,6 +120,12 @@ impl Ledger {
         fence(Ordering::Acquire);
         self.retired.load(Ordering::Acquire)
     }
+}
+
+fn sum(lanes: &[LaneCounts]) -> LaneCounts {
+    let mut sum = LaneCounts::default();
+    lanes.iter().for_each(|lane| sum.add(lane));
+    sum
 }
 
 impl fmt::Debug for Ledger {
@@ -157,8 +173,8 @@ impl Starts {
 
 #[cfg(test)]
 mod tests {
+    use super::super::report::PortLosses;
     use super::*;
-    use crate::model::Direction;
     use crate::policy::Tally;
     use crate::telemetry::counters::BurstCounts;
 
@@ -172,12 +188,13 @@ mod tests {
     #[test]
     fn workers_are_added_up_and_each_frame_leaves_by_the_other_port() {
         let (ledger, blocks) = ledger();
-        let missed = PortLosses { rx_missed: 7, ..PortLosses::default() };
-        let ledger = ledger.with_losses(move |_| LinkLosses { outside: missed, ..LinkLosses::default() });
-        for block in &blocks {
+        let missed = PortState { losses: PortLosses { rx_missed: 7, ..PortLosses::default() }, ..PortState::default() };
+        let says = missed.clone();
+        let ledger = ledger.with_ports(move |_| LinkPorts { outside: says.clone(), ..LinkPorts::default() });
+        for (block, more) in blocks.iter().zip(0..) {
             let mut burst = BurstCounts::default();
-            burst.received(5);
-            burst.sent(4);
+            burst.received(5 + more);
+            burst.sent(4 + more);
             burst.dropped(DropReason::PortClosed, 1);
             burst.observed(Observed::UdpMail);
             block.add_burst(EGRESS, &mut burst);
@@ -185,11 +202,12 @@ mod tests {
         }
         let report = ledger.report(Revision(3));
         let link = report.links.get("uplink").unwrap();
-        assert_eq!((link.inside.rx, link.outside.tx, link.outside.losses), (10, 8, missed));
+        assert_eq!((link.inside.rx, link.outside.tx, &link.outside.device), (11, 9, &missed));
+        assert_eq!((&*link.inside.rx_by_worker, &*link.outside.rx_by_worker), (&[5, 6][..], &[0, 0][..]));
         assert_eq!(report.reasons.egress.get("port_closed"), Some(&2));
         assert_eq!(report.reasons.ingress.get("port_closed"), Some(&0), "zeros too");
         assert_eq!(report.observed.egress.get("udp_mail"), Some(&2));
-        assert_eq!((report.unknown.ingress.allowed, report.sent(Direction::Egress)), (2, 8));
+        assert_eq!((report.unknown.ingress.allowed, report.sent(Direction::Egress)), (2, 9));
         assert!(report.balanced);
     }
 

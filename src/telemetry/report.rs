@@ -4,7 +4,9 @@
 //!
 //! ```json
 //! {"schema":1,"revision":7,
-//!  "links":{"NAME":{"inside":{"rx":9,"tx":4,"rx_missed":0,"rx_no_mbuf":0,"rx_errors":0,"tx_errors":0},"outside":{}}},
+//!  "links":{"NAME":{"inside":{"rx":9,"tx":4,"rx_missed":0,"rx_no_mbuf":0,"rx_errors":0,"tx_errors":0,
+//!    "rx_too_long":0,"rx_tags_lost":0,"rx_tags_restored":0,"link":{"up":true,"speed_mbps":10000,"can_be_set":true},
+//!    "rx_by_worker":[9]},"outside":{}}},
 //!  "reasons":{"egress":{"port_closed":1},"ingress":{}},
 //!  "observed":{"egress":{"udp_mail":0},"ingress":{}},
 //!  "vms":{"web1":{"egress":{"allowed":0,"denied":1,"excepted":0,"would_deny":0},"ingress":{}}},
@@ -50,7 +52,7 @@ pub struct Report<V = Named<Judged>> {
 }
 
 /// The two ports of a link.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LinkReport {
     /// Towards the VMs.
     pub inside: PortReport,
@@ -59,15 +61,47 @@ pub struct LinkReport {
 }
 
 /// Frames of one port.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PortReport {
     /// Handed over by the driver.
     pub rx: u64,
     /// Taken by the driver.
     pub tx: u64,
+    /// What the device says of itself.
+    #[serde(flatten)]
+    pub device: PortState,
+    /// `rx`, worker by worker: whether the device spreads what arrives over its queues.
+    #[serde(default)]
+    pub rx_by_worker: Vec<u64>,
+}
+
+/// What a device says of itself.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct PortState {
     /// Lost by the driver.
     #[serde(flatten)]
     pub losses: PortLosses,
+    /// Frames that got a VLAN tag back which the device had taken off unasked.
+    pub rx_tags_restored: u64,
+    /// Its link, where it can be read.
+    pub link: Option<LinkState>,
+    /// What the driver counts of lost and wrong frames by names of its own, where it is not 0. Parts of this may be in the
+    /// counters above as well.
+    #[serde(skip_serializing_if = "Named::is_empty")]
+    pub driver: Named<u64>,
+}
+
+/// A port's link.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LinkState {
+    /// Whether there is one.
+    pub up: bool,
+    /// Its speed, where the device knows.
+    pub speed_mbps: Option<u32>,
+    /// Whether the box can take it down and up, thus pass on the other side's state; not asked where the configuration
+    /// does not want it.
+    pub can_be_set: Option<bool>,
 }
 
 /// Frames that a driver reports as lost; outside the balance.
@@ -82,6 +116,10 @@ pub struct PortLosses {
     pub rx_errors: u64,
     /// Failed on the way out.
     pub tx_errors: u64,
+    /// Longer than the port takes, as far as the driver tells; mostly among `rx_errors` too.
+    pub rx_too_long: u64,
+    /// Came without a VLAN tag that the device had taken off, and had no room to get it back.
+    pub rx_tags_lost: u64,
 }
 
 /// Something for each direction.
@@ -228,8 +266,12 @@ mod tests {
 
     fn report() -> Report {
         let judged = Judged { egress: VmCounts { denied: 1, ..VmCounts::default() }, ..Judged::default() };
-        let inside = PortReport { rx: 9, tx: 4, losses: PortLosses::default() };
-        let outside = PortReport { rx: 4, tx: 8, losses: PortLosses { rx_missed: 3, ..PortLosses::default() } };
+        let inside = PortReport { rx: 9, tx: 4, rx_by_worker: vec![4, 5], ..PortReport::default() };
+        let losses = PortLosses { rx_missed: 3, ..PortLosses::default() };
+        let driver = [("rx_crc_errors", 2)].into_iter().collect();
+        let link = Some(LinkState { up: true, speed_mbps: None, can_be_set: Some(false) });
+        let device = PortState { losses, driver, link, ..PortState::default() };
+        let outside = PortReport { rx: 4, tx: 8, device, ..PortReport::default() };
         Report {
             schema: SCHEMA,
             revision: Revision(7),
@@ -246,11 +288,15 @@ mod tests {
     fn the_document_has_its_shape_and_its_order() {
         let json = serde_json::to_string(&report()).unwrap();
         assert!(json.starts_with(
-            r#"{"schema":1,"revision":7,"links":{"uplink":{"inside":{"rx":9,"tx":4,"rx_missed":0,"rx_no_mbuf":0,"rx_errors":0,"tx_errors":0},"outside":{"rx":4,"tx":8,"#
+            r#"{"schema":1,"revision":7,"links":{"uplink":{"inside":{"rx":9,"tx":4,"rx_missed":0,"rx_no_mbuf":0,"rx_errors":0,"tx_errors":0,"rx_too_long":0,"rx_tags_lost":0,"rx_tags_restored":0,"link":null,"rx_by_worker":[4,5]},"outside":{"rx":4,"tx":8,"#
         ), "{json}");
         assert!(json.contains(r#""reasons":{"egress":{"port_closed":1,"reply_closed":0},"ingress""#), "{json}");
         assert!(
             json.contains(r#""vms":{"web1":{"egress":{"allowed":0,"denied":1,"excepted":0,"would_deny":0},"#),
+            "{json}"
+        );
+        assert!(
+            json.contains(r#""link":{"up":true,"speed_mbps":null,"can_be_set":false},"driver":{"rx_crc_errors":2}"#),
             "{json}"
         );
         assert!(json.ends_with(r#""balanced":true}"#), "{json}");

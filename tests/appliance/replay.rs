@@ -129,7 +129,19 @@ fn the_document_has_the_documented_shape_and_every_name_in_it() {
     assert_members(&stats["links"], &["link0"]);
     assert_members(&stats["links"]["link0"], &["inside", "outside"]);
     for side in ["inside", "outside"] {
-        let counters = ["rx", "tx", "rx_missed", "rx_no_mbuf", "rx_errors", "tx_errors"];
+        let counters = [
+            "rx",
+            "tx",
+            "rx_missed",
+            "rx_no_mbuf",
+            "rx_errors",
+            "tx_errors",
+            "rx_too_long",
+            "rx_tags_lost",
+            "rx_tags_restored",
+            "link",
+            "rx_by_worker",
+        ];
         assert_members(&stats["links"]["link0"][side], &counters);
     }
     assert_members(&stats["vms"], &["mail1", "web1"]);
@@ -372,7 +384,7 @@ fn headers_that_lie_in_many_packet_buffers_are_judged_as_in_one() {
             let expected = world.run(direction, frames.iter().map(|frame| Frame::from(&frame[..])), usize::MAX);
 
             let id = eal.port_by_name(&format!("net_pcap{}", at * sides.len() + side)).unwrap();
-            let config = dpdk::PortConfig { queues: 1, mtu: 1500, rx_descriptors: 64, tx_descriptors: 64 };
+            let config = dpdk::PortConfig { queues: 1, mtu: 1500, tag_room: 0, rx_descriptors: 64, tx_descriptors: 64 };
             let (port, mut queues) = dpdk::Port::configure(&eal, id, &config, &pool).unwrap().start().unwrap();
             let mut burst = dpdk::Burst::with_limit(&eal, 32);
             let (block, mut counts, mut pipeline) =

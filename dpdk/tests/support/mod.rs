@@ -8,7 +8,8 @@ use std::process::Command;
 use dpdk::{Burst, Eal, LcoreId, Mempool, Port, PortConfig, Queues, Started};
 
 /// What `Port::configure` gets where a test does not care.
-pub(crate) const CONFIG: PortConfig = PortConfig { queues: 1, mtu: 1500, rx_descriptors: 256, tx_descriptors: 256 };
+pub(crate) const CONFIG: PortConfig =
+    PortConfig { queues: 1, mtu: 1500, tag_room: 0, rx_descriptors: 256, tx_descriptors: 256 };
 
 /// EAL starts once per process. cargo-nextest gives each test its own; under plain `cargo test` the test runs itself
 /// again in a child, and this answers false in the parent once the child has passed.

@@ -9,13 +9,15 @@
 //!
 //! Refuses to know: which port is inside and which outside.
 
+mod facts;
+
 use core::cell::Cell;
-use core::ffi::{CStr, c_char};
-use core::fmt;
 use core::marker::PhantomData;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use self::facts::notes;
+pub use self::facts::{Link, PortConfig, PortInfo, PortNote, PortStats, Traffic, Trouble};
 use crate::error::{Errno, check};
 use crate::{Burst, Eal, Error, Mempool, PortId, sys};
 
@@ -26,126 +28,6 @@ pub enum Configured {}
 /// A port that runs.
 #[derive(Debug)]
 pub enum Started {}
-
-/// What to ask of a port.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct PortConfig {
-    /// Receive queues, and as many transmit queues.
-    pub queues: u16,
-    /// Largest frame without its Ethernet header.
-    pub mtu: u16,
-    /// Descriptors of each receive queue; fitted to the device's limits.
-    pub rx_descriptors: u16,
-    /// Descriptors of each transmit queue; fitted to the device's limits.
-    pub tx_descriptors: u16,
-}
-
-/// A device as it describes itself.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PortInfo {
-    /// PCI address, or the virtual device's name.
-    pub name: String,
-    /// The driver's name, such as `net_ixgbe`.
-    pub driver: String,
-    /// The device's own address.
-    pub mac: [u8; 6],
-    /// Receive queues the device can have.
-    pub max_rx_queues: u16,
-    /// Transmit queues the device can have.
-    pub max_tx_queues: u16,
-    /// The NUMA node it is attached to, where known.
-    pub numa_socket: Option<u16>,
-    /// The MTU as read back from the device.
-    pub mtu: u16,
-    /// Descriptors of each receive queue; 0 before the port is configured.
-    pub rx_descriptors: u16,
-    /// Descriptors of each transmit queue; 0 before the port is configured.
-    pub tx_descriptors: u16,
-}
-
-/// Something a port was asked for and did not do.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum PortNote {
-    /// The MTU is another one.
-    MtuRefused {
-        /// Asked for.
-        asked: u16,
-        /// In force.
-        actual: u16,
-    },
-    /// Rings are of another size.
-    DescriptorsAdjusted {
-        /// Receive descriptors a queue.
-        rx: u16,
-        /// Transmit descriptors a queue.
-        tx: u16,
-    },
-    /// The device cannot spread IP over its queues.
-    RssUnavailable {
-        /// Queues it has nevertheless.
-        queues: u16,
-    },
-    /// The device does not offer to receive a frame into several buffers.
-    ScatterNotOffered,
-    /// The device does not offer to send a frame from several buffers.
-    MultiSegmentNotOffered,
-    /// The device hears only frames to its own address.
-    PromiscuousRefused(Errno),
-    /// The device hears only multicast it was told of.
-    AllMulticastRefused(Errno),
-    /// The device goes on sending or heeding pause frames.
-    FlowControlKept(Errno),
-    /// The device goes on stripping or filtering VLAN tags.
-    VlanOffloadKept(Errno),
-}
-
-impl fmt::Display for PortNote {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::MtuRefused { asked, actual } => write!(f, "MTU {asked} refused, it is {actual}"),
-            Self::DescriptorsAdjusted { rx, tx } => write!(f, "descriptors adjusted to {rx} (rx) and {tx} (tx)"),
-            Self::RssUnavailable { queues } => write!(f, "no RSS over IP: the device may not use all {queues} queues"),
-            Self::ScatterNotOffered => f.write_str("receiving into several buffers is not offered"),
-            Self::MultiSegmentNotOffered => f.write_str("sending from several buffers is not offered"),
-            Self::PromiscuousRefused(cause) => write!(f, "promiscuous mode refused: {cause}"),
-            Self::AllMulticastRefused(cause) => write!(f, "all-multicast mode refused: {cause}"),
-            Self::FlowControlKept(cause) => write!(f, "flow control could not be switched off: {cause}"),
-            Self::VlanOffloadKept(cause) => write!(f, "VLAN offloads could not be switched off: {cause}"),
-        }
-    }
-}
-
-/// A port's counters since it was started. Drivers count `tx_frames` as they please: no proof of delivery.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct PortStats {
-    /// Frames received.
-    pub rx_frames: u64,
-    /// Frames sent.
-    pub tx_frames: u64,
-    /// Bytes received.
-    pub rx_bytes: u64,
-    /// Bytes sent.
-    pub tx_bytes: u64,
-    /// Frames lost because nobody fetched them in time.
-    pub rx_missed: u64,
-    /// Frames the device found wrong.
-    pub rx_errors: u64,
-    /// Frames lost for want of a buffer.
-    pub rx_no_mbuf: u64,
-    /// Frames the device could not send.
-    pub tx_errors: u64,
-}
-
-/// A port's link as last seen.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Link {
-    /// Whether there is one. Not to be trusted with stopping anything: some devices lie.
-    pub up: bool,
-    /// Its speed, where the device knows.
-    pub speed_mbps: Option<u32>,
-    /// Whether both sides may send at once.
-    pub full_duplex: bool,
-}
 
 /// The claim on a device, shared by its `Port` and its queues; whoever drops it last stops and closes the device.
 #[derive(Debug)]
@@ -183,37 +65,6 @@ pub struct TxQueue {
     device: Arc<Device>,
     queue: u16,
     not_sync: PhantomData<Cell<()>>,
-}
-
-impl PortInfo {
-    /// Asks a device about itself; it need not be configured.
-    pub fn query(eal: &Eal, port: PortId) -> Result<Self, Error> {
-        let _claims = eal.claims();
-        Self::query_claimed(port)
-    }
-
-    /// The same for callers that hold EAL's claims.
-    fn query_claimed(port: PortId) -> Result<Self, Error> {
-        // SAFETY: any number may be asked about; the caller holds the claims, so nobody closes a port meanwhile.
-        if unsafe { sys::rte_eth_dev_is_valid_port(port.0) } == 0 {
-            return Err(Error::NoSuchPort(port));
-        }
-        let mut raw = sys::shim_port_info::default();
-        // SAFETY: the port is valid, `raw` outlives the call, and the caller holds the claims.
-        check(unsafe { sys::shim_port_info(port.0, &raw mut raw) })
-            .map_err(|cause| cause.on_port(&format!("port {port}"), "ask the device about itself"))?;
-        Ok(Self {
-            name: text(&raw.name),
-            driver: text(&raw.driver),
-            mac: raw.mac,
-            max_rx_queues: raw.max_rx_queues,
-            max_tx_queues: raw.max_tx_queues,
-            numa_socket: u16::try_from(raw.numa_socket).ok(),
-            mtu: raw.mtu,
-            rx_descriptors: 0,
-            tx_descriptors: 0,
-        })
-    }
 }
 
 impl<State> Port<State> {
@@ -263,6 +114,7 @@ impl Port<Configured> {
         let mut setup = sys::shim_port_setup {
             queues: config.queues,
             mtu: config.mtu,
+            tag_room: config.tag_room,
             rx_descriptors: config.rx_descriptors,
             tx_descriptors: config.tx_descriptors,
             step: sys::SHIM_STEP_INFO,
@@ -276,6 +128,7 @@ impl Port<Configured> {
         drop(claims);
 
         info.mtu = setup.mtu;
+        info.tag_room = setup.tag_room;
         info.rx_descriptors = setup.rx_descriptors;
         info.tx_descriptors = setup.tx_descriptors;
         let device = Device { id, name: info.name.clone(), started: AtomicBool::new(false), eal: eal.clone() };
@@ -305,6 +158,8 @@ impl Port<Configured> {
         note(refusals.allmulticast, PortNote::AllMulticastRefused);
         note(refusals.flow_control_off, PortNote::FlowControlKept);
         note(refusals.vlan_off, PortNote::VlanOffloadKept);
+        let unavailable = notes.iter().any(|note| matches!(note, PortNote::RssUnavailable { .. }));
+        notes.extend(Traffic::from_raw(refusals.uncovered).filter(|_| !unavailable).map(PortNote::RssPartial));
         let handles = (0..queues)
             .map(|queue| {
                 let rx = RxQueue { device: Arc::clone(&device), queue, not_sync: PhantomData };
@@ -321,6 +176,21 @@ impl Port<Started> {
     pub fn stats(&self) -> Result<PortStats, Error> {
         let _claims = self.device.eal.claims();
         self.device.stats()
+    }
+
+    /// What the driver counts of frames it lost or found wrong, beyond [`PortStats`] and where it is not 0. Drivers count
+    /// what they like under names they like, and some of it twice.
+    pub fn troubles(&self) -> Result<Vec<Trouble>, Error> {
+        let _claims = self.device.eal.claims();
+        let mut raw: Vec<sys::shim_xstat> = Vec::new();
+        for _ in 0..2 {
+            let room = u32::try_from(raw.len()).unwrap_or(u32::MAX);
+            // SAFETY: the device is ours and not closed while `self` exists; `raw` has `room` places and outlives the call.
+            let named = check(unsafe { sys::shim_port_xstats(self.device.id.0, raw.as_mut_ptr(), room) })
+                .map_err(|cause| cause.on_port(&self.device.name, "read the driver's own counters"))?;
+            raw.resize_with(usize::try_from(named).unwrap_or(0), sys::shim_xstat::default);
+        }
+        Ok(raw.iter().filter_map(Trouble::from_raw).filter(|trouble| trouble.count != 0).collect())
     }
 
     /// Reads the link without waiting for it to settle.
@@ -389,6 +259,8 @@ impl Device {
             rx_errors: raw.rx_errors,
             rx_no_mbuf: raw.rx_no_mbuf,
             tx_errors: raw.tx_errors,
+            rx_tags_restored: raw.rx_tags_restored,
+            rx_tags_lost: raw.rx_tags_lost,
         })
     }
 
@@ -452,28 +324,6 @@ impl TxQueue {
     }
 }
 
-/// What a configured port was asked for and did not do.
-fn notes(asked: &PortConfig, had: &sys::shim_port_setup) -> Vec<PortNote> {
-    let lacks = |what: sys::shim_lack| had.lacks & what != 0;
-    let mut notes = Vec::new();
-    if had.mtu != asked.mtu {
-        notes.push(PortNote::MtuRefused { asked: asked.mtu, actual: had.mtu });
-    }
-    if (had.rx_descriptors, had.tx_descriptors) != (asked.rx_descriptors, asked.tx_descriptors) {
-        notes.push(PortNote::DescriptorsAdjusted { rx: had.rx_descriptors, tx: had.tx_descriptors });
-    }
-    if lacks(sys::SHIM_LACKS_RSS) {
-        notes.push(PortNote::RssUnavailable { queues: had.queues });
-    }
-    if lacks(sys::SHIM_LACKS_SCATTER) {
-        notes.push(PortNote::ScatterNotOffered);
-    }
-    if lacks(sys::SHIM_LACKS_MULTI_SEGS) {
-        notes.push(PortNote::MultiSegmentNotOffered);
-    }
-    notes
-}
-
 fn step_name(step: sys::shim_step) -> &'static str {
     match step {
         sys::SHIM_STEP_CONFIGURE => "configure the device",
@@ -482,10 +332,4 @@ fn step_name(step: sys::shim_step) -> &'static str {
         sys::SHIM_STEP_TX_QUEUE => "set up a transmit queue",
         _ => "ask the device about itself",
     }
-}
-
-/// A C text in a field of fixed size.
-fn text(field: &[c_char]) -> String {
-    let bytes: Vec<u8> = field.iter().map(|&c| c.cast_unsigned()).collect();
-    CStr::from_bytes_until_nul(&bytes).map(|s| s.to_string_lossy().into_owned()).unwrap_or_default()
 }
