@@ -224,8 +224,7 @@ impl Replay {
                 let decision = policy::decide(snapshot, way, bytes, bytes.len());
                 let judged = matches!(decision, Decision::Judged(..));
                 if judged && matches!(decision.verdict(), Verdict::Drop(_)) {
-                    found =
-                        Some(policy::explain(snapshot.settings, direction, bytes, decision, |vm| facts(registry, vm)));
+                    found = Some(policy::explain(snapshot.settings, way, bytes, decision, |vm| facts(registry, vm)));
                 }
                 found.is_none()
             })?;

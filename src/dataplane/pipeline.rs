@@ -5,8 +5,8 @@ use super::hooks::{Responder, Witness};
 use crate::model::{FrameSet, Way};
 use crate::packet::HEAD_BYTES_MAX;
 use crate::policy::{
-    self, ByClass, Decision, DropReason, Finding, Judgement, Observed, Question, Record, Sieved, Snapshot, Tally,
-    Verdict,
+    self, ByClass, Case, Decision, DropReason, Examined, Finding, Judgement, Observed, Question, Record, Sieved,
+    Snapshot, Tally, Verdict,
 };
 use crate::port::{BURST_FRAMES_MAX, Frames};
 use crate::telemetry::counters::{Block, BurstCounts};
@@ -18,6 +18,8 @@ pub struct Pipeline<W = (), R = ()> {
     head: Box<[u8; HEAD_BYTES_MAX]>,
     /// What is asked about the frames of a burst, before any is answered.
     questions: Box<[Question; BURST_FRAMES_MAX]>,
+    /// Frames that must be judged one by one, before any is. Never more than a burst has, so it never grows.
+    cases: Vec<(usize, Case)>,
     witness: W,
     responder: R,
 }
@@ -32,7 +34,8 @@ impl<W, R> Pipeline<W, R> {
     /// With these to look and to answer.
     pub fn new(witness: W, responder: R) -> Self {
         let head = Box::new([0; HEAD_BYTES_MAX]);
-        Self { head, questions: Box::new([Question::default(); BURST_FRAMES_MAX]), witness, responder }
+        let questions = Box::new([Question::default(); BURST_FRAMES_MAX]);
+        Self { head, questions, cases: Vec::with_capacity(BURST_FRAMES_MAX), witness, responder }
     }
 
     pub(super) fn into_hooks(self) -> (W, R) {
@@ -44,7 +47,8 @@ impl<W, R> Pipeline<W, R> {
 /// `replies`, which is empty and has as much room as the burst.
 ///
 /// First the many frames whose ports no class closes are sieved out. Then those are answered that need only their VM's class,
-/// all together. The others are decided one by one.
+/// all together. The others are examined one by one, and what must be looked up for them is asked for before the first is
+/// judged, so that they do not wait one after the other.
 #[inline]
 pub fn filter_burst<F: Frames, W: Witness, R: Responder>(
     pipeline: &mut Pipeline<W, R>,
@@ -55,7 +59,7 @@ pub fn filter_burst<F: Frames, W: Witness, R: Responder>(
     counts: &mut BurstCounts,
     block: &Block,
 ) {
-    let Pipeline { head, questions, witness, responder } = pipeline;
+    let Pipeline { head, questions, cases, witness, responder } = pipeline;
     let Sieved { closed, mut others } =
         policy::sieve(snapshot.settings, way.direction, burst.heads(), |index| burst.head(index));
     let (dropped, answered) = (FrameSet::EMPTY, FrameSet::EMPTY);
@@ -75,9 +79,18 @@ pub fn filter_burst<F: Frames, W: Witness, R: Responder>(
                 head.get(..gathered).unwrap_or(&[])
             }
         };
-        let decision = policy::decide(snapshot, way, first, length);
-        rulings.rule(index, &decision);
-        rulings.tell(burst, index, || Record::of(way, &decision));
+        match policy::examine(snapshot.settings, way, first, length) {
+            Examined::Settled(verdict, observed) => {
+                rulings.conclude(burst, index, &Decision::Settled(verdict, observed));
+            }
+            Examined::Case(case) => {
+                case.seek(snapshot);
+                cases.push((index, case));
+            }
+        }
+    }
+    for (index, case) in cases.drain(..) {
+        rulings.conclude(burst, index, &Decision::Judged(policy::judge(snapshot, &case)));
     }
 
     let Rulings { dropped, answered, .. } = rulings;
@@ -144,7 +157,13 @@ impl<W: Witness, R: Responder> Rulings<'_, W, R> {
         unanswered
     }
 
-    /// Counts a decision, and notes a drop.
+    /// Counts a decision, notes a drop, and tells of both.
+    fn conclude<F: Frames>(&mut self, burst: &mut F, index: usize, decision: &Decision) {
+        self.rule(index, decision);
+        let way = self.way;
+        self.tell(burst, index, || Record::of(way, decision));
+    }
+
     fn rule(&mut self, index: usize, decision: &Decision) {
         match *decision {
             Decision::Settled(verdict, observed) => self.settle(index, verdict, observed, None),

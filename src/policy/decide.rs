@@ -1,20 +1,24 @@
 //! The pure function that decides, in the order of the contract. First match wins.
 //!
-//! [`decide`] is all of it. The data plane lets a burst go by [`batch`](super::batch) first, which gives the same answers
-//! to the many simple frames sooner.
+//! [`decide`] is all of it, in two steps: [`examine`] says what a frame is, and settles most frames by that; [`judge`] says
+//! what the VM's class makes of the others. The data plane takes the first step for all frames of a burst before it takes
+//! the second for any, so that what must be looked up is on its way meanwhile; and it lets a burst go by
+//! [`batch`](super::batch) before either, which gives the same answers to the many simple frames sooner.
 
 use std::net::IpAddr;
 
 use super::identity::{self, Finding, Identity, vm_side};
 use super::{Class, DropReason, Observed, Settings, Snapshot, Tally, Verdict};
-use crate::model::{Direction, MacAddr, Mode, Way};
+use crate::model::{Direction, MacAddr, Mode, Scope, Way};
 use crate::packet::{Opaque, Other, Outcome, Packet, Ports, Tunnel};
 
 /// A frame that must be judged: the evidence, without the frame.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Case {
+pub struct Case {
     /// Which way it travels.
     pub(super) direction: Direction,
+    /// Where its VM is looked up.
+    scope: Scope,
     /// The VM's station address: source on egress, destination on ingress.
     pub(super) mac: MacAddr,
     /// The VM's IP address, when it can be read.
@@ -29,21 +33,23 @@ pub(super) struct Case {
 
 impl Case {
     /// The evidence in a whole frame; nothing if it has neither ports nor hides any.
-    pub(super) fn find(direction: Direction, frame: &[u8]) -> Option<Self> {
+    pub(super) fn find(settings: &Settings, way: Way, frame: &[u8]) -> Option<Self> {
         let packet = Packet::parse(frame, frame.len()).ok()?;
         let subject = match packet.outcome {
             Outcome::Tcp(ports) => Ok(ports),
             Outcome::Opaque(reason) => Err(reason),
             Outcome::Other(_) | Outcome::LaterFragment => return None,
         };
-        Some(Self::of(direction, &packet, subject))
+        Some(Self::of(settings, way, &packet, subject))
     }
 
-    fn of(direction: Direction, packet: &Packet<'_>, subject: Result<Ports, Opaque>) -> Self {
+    fn of(settings: &Settings, way: Way, packet: &Packet<'_>, subject: Result<Ports, Opaque>) -> Self {
+        let direction = way.direction;
         let (mac, _) = vm_side(direction, packet.source_mac(), packet.destination_mac());
         let ends = packet.network.addresses().map(|(source, destination)| vm_side(direction, source, destination));
         Self {
             direction,
+            scope: settings.scope(way, packet.vlan),
             mac,
             address: ends.map(|(address, _)| address),
             peer: ends.map(|(_, peer)| peer),
@@ -51,6 +57,24 @@ impl Case {
             subject,
         }
     }
+
+    /// Asks the CPU for what [`judge`] will look up.
+    #[inline]
+    pub fn seek(&self, snapshot: Snapshot<'_>) {
+        snapshot.vms.seek_mac(self.scope, self.mac);
+        if let Some(address) = self.address {
+            snapshot.vms.seek_ip(self.scope, address);
+        }
+    }
+}
+
+/// What a frame is, before anybody asks whose.
+#[derive(Clone, Copy, Debug)]
+pub enum Examined {
+    /// Settled without the VM.
+    Settled(Verdict, Option<Observed>),
+    /// To be judged.
+    Case(Case),
 }
 
 /// What became of a judged frame, and on what grounds.
@@ -85,39 +109,47 @@ impl Decision {
 
 /// Decides about one frame: `head` holds its first bytes, `length` is its true length (see [`Packet::parse`]).
 pub fn decide(snapshot: Snapshot<'_>, way: Way, head: &[u8], length: usize) -> Decision {
-    let settings = snapshot.settings;
+    match examine(snapshot.settings, way, head, length) {
+        Examined::Settled(verdict, observed) => Decision::Settled(verdict, observed),
+        Examined::Case(case) => Decision::Judged(judge(snapshot, &case)),
+    }
+}
+
+/// The rules that need no VM.
+pub fn examine(settings: &Settings, way: Way, head: &[u8], length: usize) -> Examined {
+    let settled = |verdict, observed| Examined::Settled(verdict, observed);
     let Ok(packet) = Packet::parse(head, length) else {
-        return Decision::Settled(Verdict::Drop(DropReason::Runt), None);
+        return settled(Verdict::Drop(DropReason::Runt), None);
     };
-    // Rules 2 to 4 need no VM; the others do.
-    match packet.outcome {
-        Outcome::Tcp(ports) if !matters(settings, way.direction, ports) => Decision::Settled(Verdict::Forward, None),
-        Outcome::Tcp(ports) => judge(snapshot, way, &packet, Ok(ports)),
-        Outcome::Opaque(reason) => judge(snapshot, way, &packet, Err(reason)),
-        Outcome::Other(other) => Decision::Settled(Verdict::Forward, observe(settings, other)),
-        Outcome::LaterFragment => Decision::Settled(Verdict::Forward, Some(Observed::LaterFragment)),
+    let subject = match packet.outcome {
+        Outcome::Tcp(ports) if !matters(settings, way.direction, ports) => return settled(Verdict::Forward, None),
+        Outcome::Tcp(ports) => Ok(ports),
+        Outcome::Opaque(reason) => Err(reason),
+        Outcome::Other(other) => return settled(Verdict::Forward, observe(settings, other)),
+        Outcome::LaterFragment => return settled(Verdict::Forward, Some(Observed::LaterFragment)),
+    };
+    if settings.judges(way.direction) {
+        Examined::Case(Case::of(settings, way, &packet, subject))
+    } else {
+        settled(Verdict::Forward, None)
     }
 }
 
 /// A closed port or an opaque frame: the VM decides.
-fn judge(snapshot: Snapshot<'_>, way: Way, packet: &Packet<'_>, subject: Result<Ports, Opaque>) -> Decision {
+pub fn judge(snapshot: Snapshot<'_>, case: &Case) -> Judgement {
     let settings = snapshot.settings;
-    if !settings.judges(way.direction) {
-        return Decision::Settled(Verdict::Forward, None);
-    }
-    let case = Case::of(way.direction, packet, subject);
-    let identity = identity::identify(snapshot, settings.scope(way, packet.vlan), case.mac, case.address);
-    let denial = denial(settings, &identity, &case);
+    let identity = identity::identify(snapshot, case.scope, case.mac, case.address);
+    let denial = denial(settings, &identity, case);
     let (verdict, tally) = match denial {
-        _ if is_relayed(settings, &identity, &case, denial) => (Verdict::Forward, Tally::Excepted),
+        _ if is_relayed(settings, &identity, case, denial) => (Verdict::Forward, Tally::Excepted),
         None => (Verdict::Forward, Tally::Allowed),
         Some(_) if identity.is_monitored(settings) => (Verdict::Forward, Tally::WouldDeny),
         Some(reason) => {
-            let reason = identity.finding.map_or(reason, |finding| name_drop(snapshot, &identity, &case, finding));
+            let reason = identity.finding.map_or(reason, |finding| name_drop(snapshot, &identity, case, finding));
             (Verdict::Drop(reason), Tally::Denied)
         }
     };
-    Decision::Judged(Judgement { verdict, identity, tally })
+    Judgement { verdict, identity, tally }
 }
 
 /// Rules 7 and 8.

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use super::decide::Case;
 use super::{Decision, Finding, Judgement, Settings, Tally, Verdict};
-use crate::model::{Direction, VmIndex};
+use crate::model::{Direction, VmIndex, Way};
 
 /// What the explanation says of a VM that the table does not know.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,7 +30,7 @@ pub enum ClassBecause {
 #[must_use]
 pub fn explain(
     settings: &Settings,
-    direction: Direction,
+    way: Way,
     frame: &[u8],
     decision: Decision,
     facts: impl Fn(VmIndex) -> VmFacts,
@@ -48,7 +48,7 @@ pub fn explain(
         Decision::Judged(judgement) => {
             let mistaken =
                 || vec!["This is not the frame that was decided about: no port is in it, nor hidden.".into()];
-            Case::find(direction, frame).map_or_else(mistaken, |case| judged(settings, &case, &judgement, &facts))
+            Case::find(settings, way, frame).map_or_else(mistaken, |case| judged(settings, &case, &judgement, &facts))
         }
     }
 }

@@ -31,7 +31,7 @@ pub use batch::{Answer, ByClass, Question, Sieved, sieve};
 pub use class::{
     Class, Classes, MAIL_PORTS, PortRange, PortRangeError, PortSet, RESTRICTED, TooManyClasses, UNRESTRICTED,
 };
-pub use decide::{Decision, Judgement, decide};
+pub use decide::{Case, Decision, Examined, Judgement, decide, examine, judge};
 pub use explain::{ClassBecause, VmFacts, explain};
 pub use identity::{Finding, Identity};
 pub use record::Record;

@@ -119,6 +119,31 @@ impl<'a> VmSnapshot<'a> {
         }
     }
 
+    /// Asks the CPU for what [`vm_by_mac`](Self::vm_by_mac) will look at.
+    #[inline]
+    pub fn seek_mac(self, scope: Scope, mac: MacAddr) {
+        let _ = self.table.narrow.view().seek(self.table.mac(scope, mac));
+    }
+
+    /// Asks the CPU for what [`vm_by_ip`](Self::vm_by_ip) will look at, for every prefix length at once.
+    #[inline]
+    pub fn seek_ip(self, scope: Scope, address: IpAddr) {
+        match address {
+            IpAddr::V4(address) => {
+                let view = self.table.narrow.view();
+                for length in self.table.lengths.in_use(Family::Ipv4, self.valid) {
+                    let _ = view.seek(self.table.ipv4(scope, address, length));
+                }
+            }
+            IpAddr::V6(address) => {
+                let view = self.table.wide.view();
+                for length in self.table.lengths.in_use(Family::Ipv6, self.valid) {
+                    let _ = view.seek(self.table.ipv6(scope, address, length));
+                }
+            }
+        }
+    }
+
     /// What is known of a VM. Restricted, enforced and listing nothing, if nothing is.
     #[inline]
     #[must_use]
