@@ -21,7 +21,7 @@ use std::time::{Duration, Instant};
 use clap::Parser;
 use crossbeam::utils::CachePadded;
 use dpdk::{Burst, Eal, Mempool, Port, PortConfig, RxQueue, Started, TxQueue};
-use portcullis::app::vms;
+use portcullis::app::vms::{self, VmFile};
 use portcullis::capture;
 use portcullis::config::Config;
 use portcullis::dataplane::{LinkQueues, QueuePair, Worker};
@@ -98,7 +98,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     config.table.keys = args.table_keys.unwrap_or(config.table.keys);
     let settings = config.policy()?;
     let (mut registry, mut readers) = vms::create(&config, &settings, 1)?;
-    vms::load(&mut registry, &input.vms)?;
+    VmFile::read(&input.vms)?.load(&mut registry)?;
     let policy_drops = input.share_dropped(registry.snapshot())?;
 
     // The capture's frames live in the pool, beside rings and caches.
@@ -166,9 +166,9 @@ impl Input {
 
     fn share_dropped(&self, snapshot: Snapshot<'_>) -> Result<f64, Box<dyn Error>> {
         let (mut frames, mut dropped) = (0, 0);
-        capture::for_each_frame(&self.capture, |frame, _| {
+        capture::read(&self.capture, |captured| {
             frames += 1;
-            let decision = policy::decide(snapshot, EGRESS, frame, frame.len());
+            let decision = policy::decide(snapshot, EGRESS, captured.bytes, captured.bytes.len());
             dropped += u32::from(decision.verdict() != Verdict::Forward);
             true
         })?;

@@ -62,7 +62,7 @@ impl From<crate::config::ConfigError> for Failure {
 impl From<crate::capture::CaptureError> for Failure {
     fn from(error: crate::capture::CaptureError) -> Self {
         match &error {
-            crate::capture::CaptureError::Open { source, .. } => Self::io(Exit::Usage, source, &error),
+            crate::capture::CaptureError::Read { source, .. } => Self::io(Exit::Usage, source, &error),
             _ => Self::new(Exit::Usage, error),
         }
     }

@@ -1,6 +1,7 @@
 //! The real binary over DPDK, driven as an operator drives it: command lines in, exit codes, documents and captures out.
 //!
 //! - `replay`: captures through the box, every byte and every counter
+//! - `captures`: captures of every kind, by file and by pipe, and where they go
 //! - `input`: what cannot be is refused, with the offender's name and the documented exit code
 //! - `daemon`: `run` and the commands that talk to it
 //! - `writing`: what wants to write and cannot, which stops nothing
@@ -13,6 +14,8 @@
 #![cfg(feature = "dpdk")]
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a test may fail by panic")]
 
+#[path = "appliance/captures.rs"]
+mod captures;
 #[path = "appliance/daemon.rs"]
 mod daemon;
 #[path = "support/mod.rs"]

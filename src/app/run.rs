@@ -14,7 +14,7 @@ use tracing::{error, info, warn};
 
 use super::engine::{Engine, EngineError, Shared, ledger};
 use super::links::{Event, LinkWatch, Side};
-use super::vms;
+use super::vms::{self, VmFile};
 use super::watchdog::{TICK, Watchdog};
 use crate::config::Config;
 use crate::control::State;
@@ -104,10 +104,11 @@ impl Run {
         for signal in [SIGTERM, SIGINT] {
             signal_hook::flag::register(signal, Arc::clone(&stop)).map_err(|error| Failure::new(Exit::Os, error))?;
         }
-        if let Some(path) = &self.vms {
+        let vms = self.vms.as_deref().map(VmFile::read).transpose()?;
+        if let Some(vms) = &vms {
             // Everything that the lines can have wrong is found before anything starts.
             let (mut registry, _) = vms::create(&config, &settings, 0)?;
-            vms::load(&mut registry, path)?;
+            vms.load(&mut registry)?;
         }
         let socket = Socket::take(&config.control.socket).map_err(socket_failure)?;
         info!("workers on CPUs {:?}, everything else on CPU {}", cores.workers, cores.main);
@@ -122,8 +123,8 @@ impl Run {
                 "EAL has no worker lcore (`dpdk.cores`, or `-l` among the EAL options): nothing would be forwarded";
             return Err(Failure::new(Exit::Configuration, message));
         }
-        if let Some(path) = &self.vms {
-            vms::load(&mut registry, path)?;
+        if let Some(vms) = &vms {
+            vms.load(&mut registry)?;
         }
         let known = registry.len();
         let mut engine = Engine::start(eal, &config, plan, readers, config.table.vms as usize)?;

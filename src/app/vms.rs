@@ -1,6 +1,6 @@
 //! VM records to start with.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::config::Config;
 use crate::exit::{Exit, Failure};
@@ -8,6 +8,7 @@ use crate::policy::{Reader, Settings};
 use crate::table::Capacity;
 use crate::vm::edit::Edit;
 use crate::vm::lines;
+use crate::vm::record::VmSet;
 use crate::vm::registry::Registry;
 
 /// A table as large as configured, and the registry that writes it.
@@ -19,19 +20,36 @@ pub fn create(config: &Config, settings: &Settings, workers: usize) -> Result<(R
     Registry::create(capacity, workers, settings.clone()).map_err(|error| Failure::new(Exit::Os, error))
 }
 
-/// Reads a file of VM lines and takes all of it, or nothing.
-///
-/// # Errors
-/// The file, or the first line that cannot be.
-pub fn load(registry: &mut Registry, path: &Path) -> Result<(), Failure> {
-    let text = std::fs::read(path)
-        .map_err(|error| Failure::io(Exit::Usage, &error, format_args!("{}: {error}", path.display())))?;
-    let sets = lines::parse(&text)
-        .map_err(|error| Failure::new(Exit::Configuration, format_args!("{}, {error}", path.display())))?;
-    let (numbers, edits): (Vec<usize>, Vec<Edit>) = sets.into_iter().map(|(line, set)| (line, Edit::Set(set))).unzip();
-    registry.apply(edits).map_err(|(at, error)| {
-        let line = numbers.get(at).copied().unwrap_or_default();
-        Failure::new(Exit::Configuration, format_args!("{}, line {line}: {error}", path.display()))
-    })?;
-    Ok(())
+/// A file of VM lines, read once: it may be a pipe.
+#[derive(Clone, Debug)]
+pub struct VmFile {
+    path: PathBuf,
+    /// Each with the number of its line.
+    sets: Vec<(usize, VmSet)>,
+}
+
+impl VmFile {
+    /// Reads a file, all of it.
+    ///
+    /// # Errors
+    /// The file, or the first line that is no VM.
+    pub fn read(path: &Path) -> Result<Self, Failure> {
+        let text = std::fs::read(path)
+            .map_err(|error| Failure::io(Exit::Usage, &error, format_args!("{}: {error}", path.display())))?;
+        let sets = lines::parse(&text)
+            .map_err(|error| Failure::new(Exit::Configuration, format_args!("{}, {error}", path.display())))?;
+        Ok(Self { path: path.to_owned(), sets })
+    }
+
+    /// Takes all of it, or nothing.
+    ///
+    /// # Errors
+    /// The first line that cannot be beside the others.
+    pub fn load(&self, registry: &mut Registry) -> Result<(), Failure> {
+        registry.apply(self.sets.iter().map(|(_, set)| Edit::Set(set.clone()))).map_err(|(at, error)| {
+            let line = self.sets.get(at).map_or(0, |(line, _)| *line);
+            Failure::new(Exit::Configuration, format_args!("{}, line {line}: {error}", self.path.display()))
+        })?;
+        Ok(())
+    }
 }

@@ -20,7 +20,7 @@ pub(super) struct ReplayArgs {
     /// VM records, one JSON object a line; without it every frame is an unknown VM's
     #[arg(long, value_name = "VMS.jsonl")]
     vms: Option<PathBuf>,
-    /// Capture of frames from VMs (pcap or pcapng, Ethernet)
+    /// Capture of frames from VMs: pcap or pcapng, also gzipped, Ethernet; may be a pipe
     #[arg(long, value_name = "IN.pcap", required_unless_present = "outside")]
     inside: Option<PathBuf>,
     /// Write what leaves towards the uplink
@@ -38,6 +38,9 @@ pub(super) struct ReplayArgs {
     /// Which link of the configuration to be [default: the first]
     #[arg(long, value_name = "NAME")]
     link: Option<String>,
+    /// Refuse a capture that ends in the middle of a record, instead of judging what is whole
+    #[arg(long)]
+    strict: bool,
     /// Print one JSON object on standard output and nothing else
     #[arg(long)]
     json: bool,
@@ -58,6 +61,7 @@ impl ReplayArgs {
             outside: self.outside,
             inside_out: self.inside_out,
             outside_out: self.outside_out,
+            strict: self.strict,
             eal: self.eal,
         };
         let Replayed { report, why, warnings } = replay.run()?;

@@ -104,15 +104,15 @@ fn a_capture_that_may_not_be_read_is_named_and_ends_with_77() {
 }
 
 #[test]
-fn a_capture_cut_in_the_middle_of_a_record_is_not_replayed_in_part() {
+fn a_capture_cut_in_the_middle_of_a_record_is_refused_where_that_is_asked_for() {
     let lab = Lab::new();
     let whole = fs::read(demo_inside()).unwrap();
     // Behind the header of the second record; and in the middle of its frame.
     let first = 24 + 16 + files::read_pcap(demo_inside().as_ref())[0].len();
     for length in [first + 7, first + 16, first + 30, whole.len() - 1] {
         let (cut, out) = (lab.write("cut.pcap", &whole[..length]), lab.text("out.pcap"));
-        let ended = lab.run(&["replay", "--inside", &cut, "--outside-out", &out]);
-        ended.fails(USAGE, &[&cut, "damaged or cut off behind frame"]);
+        let ended = lab.run(&["replay", "--strict", "--inside", &cut, "--outside-out", &out]);
+        ended.fails(USAGE, &[&cut, "ends in the middle of a record behind packet"]);
         assert!(!lab.path("out.pcap").exists(), "{length} bytes");
     }
     assert_nothing_ran(&lab);
@@ -140,11 +140,11 @@ fn a_replay_does_not_overwrite_what_it_reads() {
     std::os::unix::fs::symlink(&inside, &linked).unwrap();
     for out in [&inside, &linked] {
         let ended = lab.run(&["replay", "--inside", &inside, "--outside-out", out]);
-        ended.fails(USAGE, &[out, "is an input too"]);
+        ended.fails(USAGE, &[out, "what is replayed to the inside port is the same file"]);
     }
     let out = lab.text("out.pcap");
     let args = ["replay", "--inside", &inside, "--outside", &inside, "--outside-out", &out, "--inside-out", &out];
-    lab.run(&args).fails(USAGE, &[&out, "two outputs need two files"]);
+    lab.run(&args).fails(USAGE, &[&out, "what leaves by the inside port is the same file"]);
     assert_eq!(fs::read(&inside).unwrap(), before);
     assert_nothing_ran(&lab);
 }

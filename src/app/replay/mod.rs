@@ -1,16 +1,18 @@
 //! `replay`: captures through the real pipeline, until every frame is accounted for.
 //!
-//! The captures become `net_pcap` devices. DPDK does not say when one is drained, so each is counted before, and the
-//! replay ends when as many frames have been received.
+//! The captures become `net_pcap` devices. DPDK does not say when one is drained, so each is counted when it is read, and
+//! the replay ends when as many frames have been received.
 
-use std::path::{Path, PathBuf};
+mod files;
+
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
 
+use self::files::{FRAME_BYTES_MAX, Input, Output, Scratch};
 use super::engine::{Engine, ledger};
-use super::vms;
-use crate::capture::{self, Summary};
+use super::vms::{self, VmFile};
 use crate::config::{Config, Device, Dpdk, Hugepages, Link};
 use crate::exit::{Exit, Failure};
 use crate::host::cores::Cores;
@@ -39,6 +41,8 @@ pub struct Replay {
     pub inside_out: Option<PathBuf>,
     /// Where frames go that leave by the outside port.
     pub outside_out: Option<PathBuf>,
+    /// Refuse captures that end in the middle of a record.
+    pub strict: bool,
     /// More EAL options.
     pub eal: Vec<String>,
 }
@@ -65,10 +69,6 @@ pub struct Why {
     pub lines: Vec<String>,
 }
 
-/// Longest frame that fits in one packet buffer. Longer ones would be chained, and `net_pcap` cuts long chained frames
-/// silently when it writes them.
-const FRAME_BYTES_MAX: usize = 65_407;
-
 /// How long the replay waits for the next frame before it says that some are lost.
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -82,42 +82,39 @@ impl Replay {
             Some(path) => Config::load(path)?,
             None => Config::default(),
         };
-        let inside = self.inside.as_deref().map(capture::summarise).transpose()?;
-        let outside = self.outside.as_deref().map(capture::summarise).transpose()?;
+        let scratch = Scratch::new()?;
         let mut warnings = Vec::new();
-        for (path, summary) in [(&self.inside, inside), (&self.outside, outside)] {
-            if let (Some(path), Some(summary)) = (path, summary) {
-                check(path, summary, &mut warnings)?;
-            }
-        }
-        self.replace_devices(&mut config, inside, outside)?;
+        let mut read = |path: &Option<PathBuf>, name| {
+            let path = path.as_deref();
+            path.map(|path| Input::read(path, &scratch, name, self.strict, &mut warnings)).transpose()
+        };
+        let inputs = [read(&self.inside, "inside.pcap")?, read(&self.outside, "outside.pcap")?];
+        let vms = self.vms.as_deref().map(VmFile::read).transpose()?;
+        let outputs = self.prepare_outputs(&scratch)?;
+        self.replace_devices(&mut config, &inputs, &outputs)?;
         let settings = config.policy().map_err(|error| Failure::new(Exit::Configuration, error))?;
 
         // Everything that the VM lines can have wrong is found before EAL starts.
         let (mut registry, _) = vms::create(&config, &settings, 0)?;
-        if let Some(path) = &self.vms {
-            vms::load(&mut registry, path)?;
+        if let Some(vms) = &vms {
+            vms.load(&mut registry)?;
         }
         drop(registry);
 
-        let longest = [inside, outside].into_iter().flatten().map(|summary| summary.longest_bytes).max().unwrap_or(0);
-        let plan = plan(longest);
+        let plan = plan(inputs.iter().flatten().map(|input| input.longest_bytes).max().unwrap_or(0));
         let cores = cores(&config)?;
         let arguments = eal::arguments(&config, &cores, plan, &self.eal)?;
-        // Last, because it empties files: a replay that is refused leaves them as they were.
-        self.prepare_outputs()?;
         let session = eal::init(&arguments)?;
         let eal = &session.eal;
         let (mut registry, readers) = vms::create(&config, &settings, eal.worker_lcores().len())?;
         if readers.is_empty() {
             return Err(Failure::new(Exit::Configuration, "EAL has no worker lcore, so nothing would be forwarded"));
         }
-        if let Some(path) = &self.vms {
-            vms::load(&mut registry, path)?;
+        if let Some(vms) = &vms {
+            vms.load(&mut registry)?;
         }
-        let vms = config.table.vms as usize;
-        let mut engine = Engine::start(eal, &config, plan, readers, vms)?;
-        let expected = [inside, outside].map(|summary| summary.map_or(0, |summary| summary.frames));
+        let mut engine = Engine::start(eal, &config, plan, readers, config.table.vms as usize)?;
+        let expected = inputs.each_ref().map(|input| input.as_ref().map_or(0, |input| input.frames));
         let drained = wait(&engine, expected);
         engine.halt();
 
@@ -126,45 +123,41 @@ impl Replay {
             let judged = registry.iter_after(None).map(|(at, vm)| (vm.id.to_string(), ledger.counted(Some(at))));
             ledger.report(registry.revision()).with_vms(judged.collect())
         };
-        let why = self.why(&registry)?;
+        let why = why(&registry, &inputs)?;
         let stopped = engine.stop();
 
         drained?;
-        self.verify(&report, stopped.mbufs_in_use)?;
+        verify(&report, &outputs, stopped.mbufs_in_use)?;
+        outputs.into_iter().flatten().try_for_each(Output::finish)?;
         Ok(Replayed { report, why, warnings })
     }
 
-    /// Makes sure that outputs can be written and overwrite no input.
-    fn prepare_outputs(&self) -> Result<(), Failure> {
-        let inputs: Vec<PathBuf> = [&self.inside, &self.outside, &self.vms, &self.config]
-            .into_iter()
-            .flatten()
-            .filter_map(|path| path.canonicalize().ok())
-            .collect();
-        let mut outputs: Vec<PathBuf> = Vec::new();
-        for path in [&self.inside_out, &self.outside_out].into_iter().flatten() {
-            if path.canonicalize().is_ok_and(|path| inputs.contains(&path)) {
-                let message = format!("{} is an input too; it would be overwritten", path.display());
-                return Err(Failure::new(Exit::Usage, message));
-            }
-            std::fs::File::create(path).map_err(|error| {
-                Failure::io(Exit::Os, &error, format_args!("{}: cannot be written: {error}", path.display()))
-            })?;
-            let path = path.canonicalize().unwrap_or_else(|_| path.clone());
-            if outputs.contains(&path) {
-                return Err(Failure::new(Exit::Usage, format_args!("{}: two outputs need two files", path.display())));
-            }
-            outputs.push(path);
-        }
-        Ok(())
+    /// Makes sure that outputs can be written and overwrite neither an input nor each other: by the inside port, by the
+    /// outside port.
+    fn prepare_outputs(&self, scratch: &Scratch) -> Result<[Option<Output>; 2], Failure> {
+        let inputs = [
+            ("what is replayed to the inside port", &self.inside),
+            ("what is replayed to the outside port", &self.outside),
+            ("the file of VM lines", &self.vms),
+            ("the configuration", &self.config),
+        ];
+        let input = |(what, path): (&'static str, &Option<PathBuf>)| Some((what, files::place(path.as_deref()?).ok()?));
+        let mut others: Vec<_> = inputs.into_iter().filter_map(input).collect();
+        let prepare = |path: &Option<PathBuf>, name, others: &[_]| {
+            path.as_deref().map(|path| Output::prepare(path, scratch, name, others)).transpose()
+        };
+        let inside = prepare(&self.inside_out, "inside-out.pcap", &others)?;
+        others.extend(inside.as_ref().map(|inside| ("what leaves by the inside port", inside.target().to_owned())));
+        let outside = prepare(&self.outside_out, "outside-out.pcap", &others)?;
+        Ok([inside, outside])
     }
 
     /// Puts the captures in the place of the chosen link's devices; other links do not take part.
     fn replace_devices(
         &self,
         config: &mut Config,
-        inside: Option<Summary>,
-        outside: Option<Summary>,
+        inputs: &[Option<Input>; 2],
+        outputs: &[Option<Output>; 2],
     ) -> Result<(), Failure> {
         let chosen = match &self.link {
             Some(name) => config.links.iter().find(|link| link.name == *name).cloned().map(Some).ok_or_else(|| {
@@ -174,27 +167,26 @@ impl Replay {
             })?,
             None => config.links.first().cloned(),
         };
-        let device = |number: u8, input: Option<&Path>, output: Option<&Path>| {
+        let [inside, outside] = [0, 1].map(|side: usize| {
+            let (input, output) =
+                (inputs.get(side).and_then(Option::as_ref), outputs.get(side).and_then(Option::as_ref));
+            // net_pcap cannot open a capture without a record; nothing comes from it either way.
+            let input = input.filter(|input| input.frames > 0).map(|input| &input.copy);
             let mut vdev = match (input, output) {
-                // net_pcap wants at least one file.
-                (None, None) => format!("net_null{number},no-rx=1"),
-                _ => format!("net_pcap{number}"),
+                // It wants at least one file.
+                (None, None) => format!("net_null{side},no-rx=1"),
+                _ => format!("net_pcap{side}"),
             };
-            for (key, path) in [("rx_pcap", input), ("tx_pcap", output)] {
+            for (key, path) in [("rx_pcap", input), ("tx_pcap", output.map(|output| &output.copy))] {
                 if let Some(path) = path {
-                    vdev += &format!(",{key}={}", plain(path)?);
+                    vdev += &format!(",{key}={}", path.display());
                 }
             }
             Device::try_from(vdev).map_err(|error| Failure::new(Exit::Bug, error))
-        };
-        // A file without any record, not even a header, cannot be opened by net_pcap; nothing comes from it either way.
-        let readable = |path: &Option<PathBuf>, summary: Option<Summary>| {
-            path.clone().filter(|_| summary.is_some_and(|summary| summary.frames > 0))
-        };
-        let (inside, outside) = (readable(&self.inside, inside), readable(&self.outside, outside));
+        });
         let link = Link {
-            inside: device(0, inside.as_deref(), self.inside_out.as_deref())?,
-            outside: device(1, outside.as_deref(), self.outside_out.as_deref())?,
+            inside: inside?,
+            outside: outside?,
             queues: Some(1),
             link_propagation: false,
             ..chosen.unwrap_or_else(|| Link::named("link0"))
@@ -210,51 +202,49 @@ impl Replay {
         };
         Ok(())
     }
+}
 
-    /// Explains the first frame that was dropped, from inside if there is one.
-    fn why(&self, registry: &Registry) -> Result<Option<Why>, Failure> {
-        let sides = [(Direction::Egress, &self.inside), (Direction::Ingress, &self.outside)];
-        for (direction, path) in sides {
-            let Some(path) = path else { continue };
-            let (mut frame, mut found) = (0, None);
-            let way = Way { link: LinkIndex(0), direction };
-            capture::for_each_frame(path, |bytes, _| {
-                frame += 1;
-                let snapshot = registry.snapshot();
-                let decision = policy::decide(snapshot, way, bytes, bytes.len());
-                let judged = matches!(decision, Decision::Judged(..));
-                if judged && matches!(decision.verdict(), Verdict::Drop(_)) {
-                    found = Some(policy::explain(snapshot.settings, way, bytes, decision, |vm| facts(registry, vm)));
-                }
-                found.is_none()
-            })?;
-            if let Some(lines) = found {
-                return Ok(Some(Why { capture: path.clone(), frame, lines }));
+/// Explains the first frame that was dropped, from inside if there is one.
+fn why(registry: &Registry, inputs: &[Option<Input>; 2]) -> Result<Option<Why>, Failure> {
+    for (direction, input) in Direction::ALL.into_iter().zip(inputs) {
+        let Some(input) = input else { continue };
+        let (mut frame, mut found) = (0, None);
+        let way = Way { link: LinkIndex(0), direction };
+        input.for_each(|bytes| {
+            frame += 1;
+            let snapshot = registry.snapshot();
+            let decision = policy::decide(snapshot, way, bytes, bytes.len());
+            let judged = matches!(decision, Decision::Judged(..));
+            if judged && matches!(decision.verdict(), Verdict::Drop(_)) {
+                found = Some(policy::explain(snapshot.settings, way, bytes, decision, |vm| facts(registry, vm)));
             }
+            found.is_none()
+        })?;
+        if let Some(lines) = found {
+            return Ok(Some(Why { capture: input.named.clone(), frame, lines }));
         }
-        Ok(None)
     }
+    Ok(None)
+}
 
-    /// What must be so after a replay that drained its input.
-    fn verify(&self, report: &Report, mbufs_in_use: u32) -> Result<(), Failure> {
-        if !report.balanced {
-            return Err(Failure::new(Exit::Bug, "the balance does not hold: some frame was neither sent nor counted"));
-        }
-        if mbufs_in_use != 0 {
-            return Err(Failure::new(Exit::Bug, format_args!("{mbufs_in_use} packet buffers were not given back")));
-        }
-        let sent =
-            [(&self.outside_out, report.sent(Direction::Egress)), (&self.inside_out, report.sent(Direction::Ingress))];
-        for (path, sent) in sent {
-            let Some(path) = path else { continue };
-            let written = capture::summarise(path)?.frames;
-            if written != sent {
-                let message = format!("{}: {sent} frames were sent but {written} are in the file", path.display());
-                return Err(Failure::new(Exit::Os, message));
-            }
-        }
-        Ok(())
+/// What must be so after a replay that drained its input.
+fn verify(report: &Report, outputs: &[Option<Output>; 2], mbufs_in_use: u32) -> Result<(), Failure> {
+    if !report.balanced {
+        return Err(Failure::new(Exit::Bug, "the balance does not hold: some frame was neither sent nor counted"));
     }
+    if mbufs_in_use != 0 {
+        return Err(Failure::new(Exit::Bug, format_args!("{mbufs_in_use} packet buffers were not given back")));
+    }
+    // What leaves by the inside port came in by the other.
+    for (output, direction) in outputs.iter().zip([Direction::Ingress, Direction::Egress]) {
+        let Some(output) = output else { continue };
+        let (sent, written) = (report.sent(direction), output.frames()?);
+        if written != sent {
+            let message = format!("{}: {sent} frames were sent but {written} are in the file", output.named.display());
+            return Err(Failure::new(Exit::Os, message));
+        }
+    }
+    Ok(())
 }
 
 /// What an explanation says of a VM.
@@ -268,44 +258,6 @@ fn facts(registry: &Registry, vm: crate::model::VmIndex) -> VmFacts {
         (None, None) => ClassBecause::NoPublicIpv4,
     };
     VmFacts { id: vm.id.to_string(), class_because }
-}
-
-fn check(path: &Path, summary: Summary, warnings: &mut Vec<String>) -> Result<(), Failure> {
-    if summary.longest_bytes > FRAME_BYTES_MAX {
-        let message = format!(
-            "{}: the longest frame has {} bytes; at most {FRAME_BYTES_MAX} can be replayed (capture with segmentation \
-             offload switched off)",
-            path.display(),
-            summary.longest_bytes
-        );
-        return Err(Failure::new(Exit::Usage, message));
-    }
-    if summary.frames == 0 {
-        warnings.push(format!("{}: the capture is empty", path.display()));
-    }
-    if summary.cut_frames > 0 {
-        warnings.push(format!(
-            "{}: {} frames were cut by the capture's snap length; they are judged as they are, cut short (capture with \
-             `-s 0`)",
-            path.display(),
-            summary.cut_frames
-        ));
-    }
-    Ok(())
-}
-
-/// A path that can stand in a vdev string.
-fn plain(path: &Path) -> Result<&str, Failure> {
-    match path.to_str() {
-        Some(text) if !text.contains([',', '=', '"', '\'', '[', ']']) && !text.is_empty() => Ok(text),
-        _ => Err(Failure::new(
-            Exit::Usage,
-            format_args!(
-                "{}: DPDK takes no path with a comma, `=`, quotes or brackets; rename the file",
-                path.display()
-            ),
-        )),
-    }
 }
 
 /// A replay needs few buffers, whatever the size of the capture: frames leave before the next ones come.
