@@ -31,18 +31,29 @@ pub fn cycles() -> u64 {
     portable_cycles()
 }
 
-/// Asks the kernel to back a large array with huge pages where it can, before anything is written to it: a look-up that
+/// Asks the kernel to back a large array with huge pages where it can, best before anything is written to it: a look-up that
 /// touches a line anywhere in it then seldom waits for a page walk. A wish: what the array holds does not change, and
 /// where the kernel has no huge pages nothing happens.
 pub fn prefer_huge_pages<T>(array: &[T]) {
+    advise(array, rustix::mm::Advice::LinuxHugepage);
+}
+
+/// Asks the kernel not to do so on its own account: where little is written to a large array, here and there, each huge
+/// page would cost 2 MiB of memory.
+pub fn prefer_ordinary_pages<T>(array: &[T]) {
+    advise(array, rustix::mm::Advice::LinuxNoHugepage);
+}
+
+fn advise<T>(array: &[T], advice: rustix::mm::Advice) {
     const PAGE_BYTES: usize = 4096;
+    debug_assert!(matches!(advice, rustix::mm::Advice::LinuxHugepage | rustix::mm::Advice::LinuxNoHugepage));
     let (first, last) = (array.as_ptr().addr(), array.as_ptr().addr() + size_of_val(array));
     let (start, end) = (first.next_multiple_of(PAGE_BYTES), last / PAGE_BYTES * PAGE_BYTES);
     if start < end {
         let address = array.as_ptr().cast::<core::ffi::c_void>().cast_mut().wrapping_byte_add(start - first);
-        // SAFETY: the range is whole pages inside a live allocation of ours; MADV_HUGEPAGE changes how they are backed,
-        // never what they hold, so the shared reference stays true.
-        let _ = unsafe { rustix::mm::madvise(address, end - start, rustix::mm::Advice::LinuxHugepage) };
+        // SAFETY: the range is whole pages inside a live allocation of ours; advice about huge pages (nothing else is given
+        // here) changes how they are backed, never what they hold, so the shared reference stays true.
+        let _ = unsafe { rustix::mm::madvise(address, end - start, advice) };
     }
 }
 

@@ -43,6 +43,19 @@ pub enum EngineError {
         /// Ports there are.
         found: String,
     },
+    /// The counters of so many VMs do not fit.
+    #[error(
+        "no memory for the counters of {vms} VMs and {workers} workers, {mib} MiB of address space; lower `table.vms` (or \
+         `dpdk.cores`)"
+    )]
+    Counters {
+        /// As configured.
+        vms: usize,
+        /// As there are.
+        workers: usize,
+        /// Of all workers together.
+        mib: usize,
+    },
     /// Queues that nobody would serve.
     #[error("link `{link}`: {queues} queues need as many workers, there are {workers}; see `dpdk.cores`")]
     TooManyQueues {
@@ -225,7 +238,7 @@ impl Engine {
         }
 
         let shared = Arc::new(Shared {
-            blocks: (0..workers).map(|_| Arc::new(Block::new(config.links.len(), vms))).collect(),
+            blocks: counters(workers, config.links.len(), vms)?,
             turns: (0..workers).map(|_| CachePadded::new(AtomicU64::new(0))).collect(),
             stop: AtomicBool::new(false),
             links,
@@ -278,6 +291,12 @@ impl Drop for Engine {
     fn drop(&mut self) {
         self.halt();
     }
+}
+
+fn counters(workers: usize, links: usize, vms: usize) -> Result<Vec<Arc<Block>>, EngineError> {
+    let mib = (Block::vm_bytes(vms) >> 20).saturating_mul(workers);
+    let blocks: Option<_> = (0..workers).map(|_| Block::create(links, vms).map(Arc::new)).collect();
+    blocks.ok_or(EngineError::Counters { vms, workers, mib })
 }
 
 /// How many queues both ports of a link get: as configured, else one for each worker as far as the devices have them.

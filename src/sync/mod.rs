@@ -104,12 +104,32 @@ pub(crate) fn zeroed(count: usize) -> Option<Box<[AtomicU64]>> {
 }
 
 /// As [`zeroed`], in huge pages if the system has them: a look-up somewhere in it then needs no page walk.
+///
+/// What is hashed into it touches every huge page soon, so an array has to be small for that, or filled: a larger one is in
+/// ordinary pages until somebody says that it is ([`in_huge_pages`]).
 #[cfg(not(any(loom, shuttle)))]
 pub(crate) fn zeroed_in_huge_pages(count: usize) -> Option<Box<[AtomicU64]>> {
     let words = zeroed(count)?;
-    crate::cpu::prefer_huge_pages(&words);
+    if size_of_val(&*words) <= HUGE_AT_ONCE_BYTES {
+        crate::cpu::prefer_huge_pages(&words);
+    } else {
+        crate::cpu::prefer_ordinary_pages(&words);
+    }
     Some(words)
 }
+
+/// Wishes for huge pages under an array whose ordinary pages were nearly all touched, or will be, from its front on.
+#[cfg(not(any(loom, shuttle)))]
+pub(crate) fn in_huge_pages(words: &[AtomicU64]) {
+    crate::cpu::prefer_huge_pages(words);
+}
+
+#[cfg(any(loom, shuttle))]
+pub(crate) fn in_huge_pages(_: &[AtomicU64]) {}
+
+/// What an array may cost in memory though it is nearly empty.
+#[cfg(not(any(loom, shuttle)))]
+const HUGE_AT_ONCE_BYTES: usize = 128 << 20;
 
 /// `count` words of zero.
 #[cfg(any(loom, shuttle))]

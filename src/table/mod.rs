@@ -86,7 +86,7 @@ use self::lengths::Lengths;
 use self::store::{Size, Store};
 use crate::model::{ClassId, Key, MacAddr, Mode, Scope, VmIndex};
 use crate::sync::quiescent::{Generation, Grace};
-use crate::sync::{AtomicU64, Ordering, zeroed_in_huge_pages};
+use crate::sync::{AtomicU64, Ordering, in_huge_pages, zeroed};
 
 pub use self::hash::Secret;
 pub use self::reader::{Reader, Station, Stations, VmSnapshot};
@@ -232,12 +232,14 @@ impl Table {
         }
         let memory = || CreateError::Memory(capacity);
         let (grace, passes) = Grace::new(workers);
+        let states = zeroed(vms as usize * 2).ok_or_else(memory)?;
+        in_huge_pages(&states); // numbers are given out from the lowest on
         let table = Arc::new(Self {
             hash: Hash::new(secret),
             lengths: CachePadded::new(Lengths::new()),
             narrow: Store::new(Size::of(keys)).ok_or_else(memory)?,
             wide: Store::new(Size::of(capacity.ipv6_keys())).ok_or_else(memory)?,
-            states: zeroed_in_huge_pages(vms as usize * 2).ok_or_else(memory)?,
+            states,
             grace,
             capacity,
         });

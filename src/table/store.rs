@@ -28,7 +28,7 @@
 use super::bucket::{Bucket, IPV4, Probe, SLOTS, WORDS_MAX, vm};
 use super::hash::scale;
 use crate::model::VmIndex;
-use crate::sync::{AtomicU64, zeroed_in_huge_pages};
+use crate::sync::{AtomicU64, in_huge_pages, zeroed_in_huge_pages};
 
 /// Longest chain, home bucket included; what bounds a reader's hops. That is 80 keys that meet in one bucket, where by
 /// chance the fullest bucket of a full table of a million has about 20.
@@ -81,6 +81,15 @@ impl<B: Bucket> Store<B> {
 
     pub(super) fn size(&self) -> Size {
         self.size
+    }
+
+    /// So many keys are in it now. Keys fall anywhere, so at two for each page of the system's nearly every page was
+    /// touched, and larger ones cost nothing more.
+    pub(super) fn filled_to(&self, keys: u32) {
+        const WORDS_PER_PAGE: usize = 4096 / 8;
+        if keys as usize == self.words.len() / WORDS_PER_PAGE * 2 {
+            in_huge_pages(&self.words);
+        }
     }
 
     /// A bucket by its number; `None` beyond the last.

@@ -580,3 +580,29 @@ fn readers_see_batches_whole_while_the_writer_runs_at_full_speed() {
         }
     });
 }
+
+/// Bytes of real memory in the mapping that holds this address.
+#[cfg(target_os = "linux")]
+fn resident_kib(address: usize) -> usize {
+    let maps = std::fs::read_to_string("/proc/self/smaps").unwrap();
+    let mut inside = false;
+    for line in maps.lines() {
+        let first = line.split(' ').next().unwrap_or_default();
+        if let Some((from, to)) = first.split_once('-') {
+            let hex = |text| usize::from_str_radix(text, 16).unwrap();
+            inside = (hex(from)..hex(to)).contains(&address);
+        } else if let Some(rest) = line.strip_prefix("Rss:").filter(|_| inside) {
+            return rest.trim().trim_end_matches(" kB").parse().unwrap();
+        }
+    }
+    panic!("no mapping holds {address:x}");
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_generous_number_of_keys_costs_memory_only_as_they_come() {
+    let (mut writer, _reader) = new(Capacity { vms: 8, keys: 1 << 26 });
+    change(&mut writer, |batch| (0..2000).for_each(|n| batch.insert(mac_key(n), A).unwrap()));
+    let resident = resident_kib(writer.table.narrow.first_address() + (1 << 20));
+    assert!((1_000..64_000).contains(&resident), "{resident} KiB for 2000 keys of a table of 900 MiB");
+}

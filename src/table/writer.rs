@@ -303,16 +303,29 @@ impl Batch<'_> {
         let marks = self.writer.marks();
         let Writer { table, narrow, wide, books, .. } = &mut *self.writer;
         let may_add = room.is_ok();
-        let (inserted, count) = match table.probe(key) {
-            KeyProbe::Narrow(key) => (narrow.insert(&table.narrow, key, vm, marks, may_add), &mut books.narrow_keys),
-            KeyProbe::Wide(key) => (wide.insert(&table.wide, key, vm, marks, may_add), &mut books.wide_keys),
+        let inserted = match table.probe(key) {
+            KeyProbe::Narrow(key) => {
+                let inserted = narrow.insert(&table.narrow, key, vm, marks, may_add);
+                if inserted == Inserted::Added {
+                    books.narrow_keys += 1;
+                    table.narrow.filled_to(books.narrow_keys);
+                }
+                inserted
+            }
+            KeyProbe::Wide(key) => {
+                let inserted = wide.insert(&table.wide, key, vm, marks, may_add);
+                if inserted == Inserted::Added {
+                    books.wide_keys += 1;
+                    table.wide.filled_to(books.wide_keys);
+                }
+                inserted
+            }
         };
         match inserted {
             Inserted::Already => Ok(()),
             Inserted::Taken(by) => Err(TableError::Taken { by }),
             Inserted::NoRoom => Err(room.err().unwrap_or(TableError::Crowded { capacity: table.capacity.keys })),
             Inserted::Added => {
-                *count += 1;
                 if let Some((family, length)) = prefix(key) {
                     books.lengths.add(family, length);
                 }

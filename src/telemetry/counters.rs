@@ -213,16 +213,31 @@ fn add(counter: &AtomicU64, frames: u64) {
 }
 
 impl Block {
-    /// Counters for a worker of `links` links over a table of `vms` VMs.
+    /// Counters for a worker of `links` links over a table of `vms` VMs; nothing if the memory is not to be had.
     #[must_use]
-    pub fn new(links: usize, vms: usize) -> Self {
+    pub fn create(links: usize, vms: usize) -> Option<Self> {
         let lane = || Lane { rx: AtomicU64::new(0), tx: AtomicU64::new(0), drops: zeros(), observed: zeros() };
-        Self {
+        Some(Self {
             lock: Seqlock::default(),
             lanes: (0..links * 2).map(|_| CachePadded::new(lane())).collect(),
             unknown: [zeros(), zeros()],
-            vms: zeroed(vms * VM_COUNTERS).expect("per-VM counters fit in memory; the table, which is larger, did"),
-        }
+            vms: zeroed(vms.checked_mul(VM_COUNTERS)?)?,
+        })
+    }
+
+    /// As [`create`](Block::create), for tests and benches.
+    ///
+    /// # Panics
+    /// Without memory.
+    #[must_use]
+    pub fn new(links: usize, vms: usize) -> Self {
+        Self::create(links, vms).expect("a test asks for little")
+    }
+
+    /// Bytes of address space for the VMs' counters.
+    #[must_use]
+    pub const fn vm_bytes(vms: usize) -> usize {
+        vms.saturating_mul(VM_COUNTERS * size_of::<AtomicU64>())
     }
 
     /// Adds a burst's counts and clears them. For the worker that owns the block.
@@ -292,6 +307,12 @@ mod tests {
     use crate::model::LinkIndex;
 
     const EGRESS: Way = Way { link: LinkIndex(0), direction: Direction::Egress };
+
+    #[test]
+    fn memory_that_is_not_to_be_had_is_no_panic() {
+        assert!(Block::create(1, usize::MAX / 64).is_none());
+        assert!(Block::create(1, usize::MAX).is_none());
+    }
 
     #[test]
     fn a_burst_is_added_once_and_to_its_lane() {
