@@ -16,7 +16,19 @@
 /* Where the process might run before EAL pinned its first thread. */
 static cpu_set_t cpus_at_start;
 
-int shim_eal_init(int argc, char **argv)
+/* Who is told if the process ends inside rte_eal_init; NULL outside of it. */
+static int (*ended_inside)(int status);
+
+static void at_exit(int status, void *unused)
+{
+	RTE_SET_USED(unused);
+	if (ended_inside == NULL)
+		return;
+	fflush(NULL);
+	_exit(ended_inside(status));
+}
+
+int shim_eal_init(int argc, char **argv, int (*ended)(int status))
 {
 	int saved, ret;
 
@@ -29,7 +41,11 @@ int shim_eal_init(int argc, char **argv)
 	if (saved >= 0)
 		dup2(STDERR_FILENO, STDOUT_FILENO);
 
+	/* Without the guard the process would still end, only without our words. */
+	if (on_exit(at_exit, NULL) == 0)
+		ended_inside = ended;
 	ret = rte_eal_init(argc, argv);
+	ended_inside = NULL;
 	if (ret < 0)
 		ret = rte_errno > 0 ? -rte_errno : -EINVAL;
 

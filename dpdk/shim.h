@@ -126,8 +126,12 @@ struct shim_link {
 	uint8_t full_duplex;
 };
 
-/* Runs rte_eal_init with stdout turned to stderr meanwhile; answers its result, or minus rte_errno. */
-int shim_eal_init(int argc, char **argv);
+/*
+ * Runs rte_eal_init with stdout turned to stderr meanwhile; answers its result, or minus rte_errno. Should DPDK end the
+ * process in there, as newer releases do for an option they do not know, `ended` has the last word: it is told the status
+ * that DPDK chose and answers the one to end with.
+ */
+int shim_eal_init(int argc, char **argv, int (*ended)(int status));
 
 /* Lets the calling thread run where the process might before EAL pinned it, worker lcores' CPUs excepted. */
 int shim_thread_unpin(void);

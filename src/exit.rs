@@ -76,7 +76,10 @@ impl From<crate::app::engine::EngineError> for Failure {
             EngineError::NoDevice { .. } => Exit::Unavailable,
             EngineError::TooManyQueues { .. } => Exit::Configuration,
             EngineError::Port { source: dpdk::Error::TooManyQueues { .. }, .. } => Exit::Configuration,
-            EngineError::Port { .. } | EngineError::Dpdk(_) | EngineError::Counters { .. } => Exit::Os,
+            EngineError::Port { .. }
+            | EngineError::Dpdk(_)
+            | EngineError::Counters { .. }
+            | EngineError::Pool { .. } => Exit::Os,
         };
         Self::new(exit, error)
     }

@@ -13,7 +13,7 @@ use std::ffi::{CString, OsStr};
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use crate::error::{Errno, check};
 use crate::{Error, sys};
@@ -70,12 +70,31 @@ pub(crate) struct Claims {
 
 static STARTED: AtomicBool = AtomicBool::new(false);
 
+/// What to say, and with what to end, if EAL ends the process while it starts.
+pub type Ended = fn(i32) -> i32;
+
+static ENDED: OnceLock<Ended> = OnceLock::new();
+
+/// Has `ended` called if DPDK ends the process instead of answering an error from [`Eal::init`], as newer releases do for an
+/// option they do not know. It is told the status that DPDK chose and answers the one to end with; it must not call into
+/// DPDK. The first one stays.
+pub fn if_ended_while_starting(ended: Ended) {
+    let _ = ENDED.set(ended);
+}
+
+/// What the shim calls then. `extern "C"`: a panic aborts here and never unwinds into C.
+unsafe extern "C" fn ended(status: c_int) -> c_int {
+    ENDED.get().map_or(status, |ended| ended(status))
+}
+
 impl Eal {
     /// Starts EAL with `args`, of which the first is the program's name.
     ///
     /// Call it early, on the thread that is to be the main lcore: EAL pins that thread to the main lcore's CPU, and
     /// threads started from it later inherit the pin (see [`Eal::unpin_thread`]). While EAL starts, anything any
     /// thread prints on stdout goes to stderr, because EAL prints its usage there.
+    ///
+    /// A DPDK that ends the process here instead of answering is dealt with by [`if_ended_while_starting`].
     ///
     /// Once per process: a second call is an error, also after a failure or after EAL has ended.
     pub fn init(args: &[String]) -> Result<Self, Error> {
@@ -107,7 +126,7 @@ impl Eal {
         let argc = c_int::try_from(args.len()).unwrap_or(c_int::MAX);
         // SAFETY: argv holds argc NUL-terminated texts and a final NULL, never freed (leaked above); `STARTED` makes
         // this the only call in the process.
-        let parsed = check(unsafe { sys::shim_eal_init(argc, argv.as_mut_ptr()) }).map_err(|cause| {
+        let parsed = check(unsafe { sys::shim_eal_init(argc, argv.as_mut_ptr(), Some(ended)) }).map_err(|cause| {
             // An empty directory would be left for each failed start; one that holds anything is somebody's.
             let _ = std::fs::remove_dir(runtime_dir());
             Error::EalInit { cause, arguments: options.join(" ") }

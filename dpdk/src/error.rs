@@ -12,6 +12,13 @@ use crate::{LcoreId, PortId, sys};
 pub struct Errno(pub i32);
 
 impl Errno {
+    /// There is no such device.
+    pub const NODEV: Self = Self(libc::ENODEV);
+    /// An argument is invalid.
+    pub const INVAL: Self = Self(libc::EINVAL);
+    /// The driver cannot do that.
+    pub const NOTSUP: Self = Self(libc::ENOTSUP);
+
     /// The calling thread's `rte_errno`, which DPDK sets where it answers NULL.
     pub(crate) fn last() -> Self {
         // SAFETY: reads a thread-local integer that exists as long as the library is mapped.

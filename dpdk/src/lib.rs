@@ -26,7 +26,7 @@ mod sys;
 #[cfg(test)]
 mod tests;
 
-pub use eal::{Eal, LcoreId, PortId};
+pub use eal::{Eal, Ended, LcoreId, PortId, if_ended_while_starting};
 pub use error::{Errno, Error};
 pub use mbuf::{BURST_FRAMES_MAX, Burst, Mempool};
 pub use port::{

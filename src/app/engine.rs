@@ -14,6 +14,7 @@ use tracing::warn;
 use super::ports::{self, WatchedPort};
 use crate::config::{Config, Device};
 use crate::dataplane::{self, QueuePair, Worker};
+use crate::host::eal;
 use crate::host::memory::{Layout, MBUF_CACHE, Plan};
 use crate::model::{LinkIndex, Way};
 use crate::policy::Reader;
@@ -31,10 +32,7 @@ pub enum EngineError {
     #[error(transparent)]
     Dpdk(#[from] dpdk::Error),
     /// A device that EAL did not find.
-    #[error(
-        "link `{link}`: there is no device {device}; EAL found {found}. For a PCI device check that it is bound to \
-         vfio-pci (`dpdk-devbind.py -s`), for a virtual one its driver's name and arguments (EAL's log above)"
-    )]
+    #[error("link `{link}`: there is no device {device}; EAL found {found}. {advice}")]
     NoDevice {
         /// Whose.
         link: String,
@@ -42,6 +40,14 @@ pub enum EngineError {
         device: String,
         /// Ports there are.
         found: String,
+        /// What is known of it.
+        advice: String,
+    },
+    /// The packet buffers do not fit.
+    #[error("{source}; lower `dpdk.mbufs`, or raise `dpdk.memory_mib`, or leave both out")]
+    Pool {
+        /// What DPDK says.
+        source: dpdk::Error,
     },
     /// The counters of so many VMs do not fit.
     #[error(
@@ -186,7 +192,8 @@ impl Engine {
             Layout::Dma => Mempool::new,
             Layout::Packed => Mempool::packed,
         };
-        let pool = make_pool(eal, "frames", plan.mbufs, MBUF_CACHE, plan.room_bytes)?;
+        let pool = make_pool(eal, "frames", plan.mbufs, MBUF_CACHE, plan.room_bytes)
+            .map_err(|source| EngineError::Pool { source })?;
         let mut links = Vec::new();
         let mut parts: Vec<Vec<LinkQueues>> = (0..workers).map(|_| Vec::new()).collect();
         for (at, link) in config.links.iter().enumerate() {
@@ -196,6 +203,7 @@ impl Engine {
                     link: link.name.clone(),
                     device: device.to_string(),
                     found: found(eal),
+                    advice: eal::advice(device),
                 })
             };
             let ids = [find(&link.inside)?, find(&link.outside)?];

@@ -14,6 +14,7 @@ use tracing::{error, info, warn};
 
 use super::engine::{Engine, EngineError, Shared, ledger};
 use super::links::{Event, LinkWatch, Side};
+use super::log;
 use super::vms::{self, VmFile};
 use super::watchdog::{TICK, Watchdog};
 use crate::config::Config;
@@ -115,7 +116,7 @@ impl Run {
         let Plan { mbufs, room_bytes, memory_mib, .. } = plan;
         info!("{mbufs} packet buffers of {room_bytes} bytes, {memory_mib} MiB");
 
-        let session = eal::init(&eal_arguments)?;
+        let session = eal::init(&eal_arguments, |words| log::last_words(words))?;
         let eal = &session.eal;
         let (mut registry, readers) = vms::create(&config, &settings, eal.worker_lcores().len())?;
         if readers.is_empty() {

@@ -9,6 +9,7 @@ use clap::Args;
 use super::render;
 use crate::app::run::{Preview, Run};
 use crate::exit::{Exit, Failure};
+use crate::host::eal;
 
 /// How long who reads the final counters may take nothing of them.
 const PRINTING: Duration = Duration::from_secs(2);
@@ -83,6 +84,9 @@ fn preview_text(preview: &Preview) -> String {
         );
     }
     let _ = writeln!(text, "Control socket: {}", config.control.socket.display());
+    for obstacle in eal::obstacles(config) {
+        let _ = writeln!(text, "Would fail: {obstacle}");
+    }
     text
 }
 
@@ -102,7 +106,7 @@ fn preview_json(preview: &Preview) -> String {
         "eal_arguments": eal_arguments,
         "cores": { "main": cores.main, "workers": cores.workers },
         "mbufs": plan.mbufs, "mbuf_bytes": plan.room_bytes, "memory_mib": plan.memory_mib,
-        "links": links, "socket": config.control.socket,
+        "links": links, "socket": config.control.socket, "obstacles": eal::obstacles(config),
     })
     .to_string()
 }

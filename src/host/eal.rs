@@ -1,16 +1,18 @@
 //! Starting EAL.
 
 use std::path::PathBuf;
+use std::sync::OnceLock;
 
-use dpdk::{Eal, log};
-use rustix::io::Errno;
+use dpdk::{Eal, Errno, log};
 use tracing::{debug, error, info, warn};
 
 use super::cores::Cores;
 use super::eal_args::EalArgs;
 use super::eal_noise;
-use super::memory::{self, Plan};
-use crate::config::{Config, Hugepages};
+use super::hugepages::{Choice, HugePages};
+use super::memory::Plan;
+use super::pci::Pci;
+use crate::config::{Config, Device, Hugepages};
 use crate::exit::{Exit, Failure};
 
 /// The CPUs this process may run on, ascending.
@@ -32,10 +34,20 @@ pub fn arguments(config: &Config, cores: &Cores, plan: Plan, extra: &[String]) -
     args.set(&["--lcores", &cores.lcores()], "dpdk.cores", dpdk.cores.is_some());
     args.set(&["--main-lcore", "0"], "dpdk.main_core", dpdk.main_core.is_some());
     args.set(&["--file-prefix", &dpdk.file_prefix], "dpdk.file_prefix", dpdk.file_prefix != "portcullis");
-    if memory::use_hugepages(dpdk.hugepages, plan.memory_mib) {
-        args.set(&["--huge-unlink"], "dpdk.hugepages", dpdk.hugepages == Hugepages::On);
-    } else {
-        args.set(&["--no-huge"], "dpdk.hugepages", dpdk.hugepages == Hugepages::Off);
+    match HugePages::look().choose(dpdk.hugepages, plan.memory_mib) {
+        Choice::Huge => args.set(&["--huge-unlink"], "dpdk.hugepages", dpdk.hugepages == Hugepages::On),
+        Choice::Ordinary => args.set(&["--no-huge"], "dpdk.hugepages", true),
+        Choice::TooFew(why) => {
+            args.set(&["--no-huge"], "dpdk.hugepages", false);
+            // Hardware may do without, behind an IOMMU; it is slower, and bound to uio it is not found at all.
+            if config.links.iter().flat_map(|link| [&link.inside, &link.outside]).any(is_hardware) {
+                warn!(
+                    "ordinary pages are used (`dpdk.hugepages = \"auto\"`): {why}. Devices that are bound to uio need huge ones"
+                );
+            } else {
+                info!("ordinary pages are used (`dpdk.hugepages = \"auto\"`): {why}");
+            }
+        }
     }
     args.set(&["-m", &plan.memory_mib.to_string()], "dpdk.memory_mib", dpdk.memory_mib.is_some());
     for link in &config.links {
@@ -44,6 +56,36 @@ pub fn arguments(config: &Config, cores: &Cores, plan: Plan, extra: &[String]) -
     }
     let extra: Vec<String> = dpdk.extra_args.iter().chain(extra).cloned().collect();
     args.finish("portcullis", &extra).map_err(|error| Failure::new(Exit::Configuration, error))
+}
+
+fn is_hardware(device: &Device) -> bool {
+    matches!(device, Device::Pci { .. })
+}
+
+/// What is known of a device that EAL has not found, or will not find: who has it, and what to do.
+#[must_use]
+pub fn advice(device: &Device) -> String {
+    match device {
+        Device::Pci { name, .. } => Pci::look(name).to_string(),
+        Device::Virtual { .. } => {
+            "check its driver's name, whether the driver is installed (librte-net-...), and its arguments (EAL's log above)"
+                .to_owned()
+        }
+    }
+}
+
+/// What keeps DPDK from having a link's devices as they are now, a sentence each.
+#[must_use]
+pub fn obstacles(config: &Config) -> Vec<String> {
+    let devices = config.links.iter().flat_map(|link| [(link, &link.inside), (link, &link.outside)]);
+    let obstacle = |(link, device): (&crate::config::Link, &Device)| match device {
+        Device::Pci { name, .. } => {
+            let pci = Pci::look(name);
+            pci.is_out_of_reach().then(|| format!("link `{}`, device {name}: {pci}", link.name))
+        }
+        Device::Virtual { .. } => None,
+    };
+    devices.filter_map(obstacle).collect()
 }
 
 /// A running EAL that leaves nothing behind: its run directory goes with it.
@@ -65,27 +107,62 @@ impl Drop for RunDir {
     }
 }
 
-/// Starts EAL; its log goes where ours goes.
+/// Starts EAL; its log goes where ours goes. Should EAL end the process meanwhile, `last_words` says so.
 ///
 /// # Errors
 /// What EAL says.
-pub fn init(args: &[String]) -> Result<Session, Failure> {
+pub fn init(args: &[String], last_words: fn(&str)) -> Result<Session, Failure> {
+    let _ = LAST_WORDS.set(last_words);
+    dpdk::if_ended_while_starting(ended);
     log::set_level(log::Level::Notice);
     if let Err(error) = log::route(forward) {
         warn!("EAL's log goes to standard error as it is: {error}");
     }
     info!("EAL arguments: {}", args.join(" "));
-    let eal = Eal::init(args).map_err(|error| Failure::new(exit(&error), error))?;
+    let eal = Eal::init(args).map_err(|error| Failure::new(exit(&error), explain(&error, args)))?;
     debug!("{}", eal.version());
     let _run_dir = RunDir(eal.runtime_dir());
     Ok(Session { eal, _run_dir })
 }
 
+static LAST_WORDS: OnceLock<fn(&str)> = OnceLock::new();
+
+/// DPDK has ended the process: with the negative of an errno, cut to what a status holds.
+fn ended(status: i32) -> i32 {
+    let exit = if status & 0xff == -Errno::INVAL.0 & 0xff { Exit::Configuration } else { Exit::Os };
+    if let Some(last_words) = LAST_WORDS.get() {
+        last_words(&format!(
+            "portcullis: DPDK's EAL ended the process while it started (status {status}); its reason stands above. Check the \
+             EAL options behind `--` and in `dpdk.extra_args`"
+        ));
+    }
+    exit as i32
+}
+
+/// What EAL says, and what it does not say: whether there are huge pages at all.
+fn explain(error: &dpdk::Error, args: &[String]) -> String {
+    let ordinary = args.iter().any(|word| word == "--no-huge");
+    match error {
+        dpdk::Error::EalInit { .. } if !ordinary => {
+            let asked = args.windows(2).find(|pair| pair.first().is_some_and(|word| word == "-m"));
+            let asked = asked.and_then(|pair| pair.get(1)).map_or_else(String::new, |mib| format!(" {mib} MiB of"));
+            format!(
+                "{error}. It was to use{asked} huge pages; there are {}. See \"Huge pages\" in docs/operate.md, or set \
+                 `dpdk.hugepages`",
+                HugePages::look()
+            )
+        }
+        _ => error.to_string(),
+    }
+}
+
 /// A virtual device whose driver there is not keeps EAL from starting; a device that its driver cannot start does not.
-/// Either way it is a device that is missing.
+/// Either way it is a device that is missing. What EAL calls invalid are its arguments.
 fn exit(error: &dpdk::Error) -> Exit {
     match error {
-        dpdk::Error::EalInit { cause, .. } if cause.0 == Errno::NODEV.raw_os_error() => Exit::Unavailable,
+        dpdk::Error::EalInit { cause, .. } if *cause == Errno::NODEV => Exit::Unavailable,
+        dpdk::Error::EalInit { cause, .. } if *cause == Errno::INVAL => Exit::Configuration,
+        dpdk::Error::EalArgument { .. } => Exit::Configuration,
         _ => Exit::Os,
     }
 }

@@ -67,6 +67,9 @@ const SAME: [&[&str]; 6] = [
     &["--no-telemetry", "--telemetry"],
 ];
 
+/// The place in [`SAME`] of options that say which lcores there are.
+const LCORES: usize = 0;
+
 /// Options without a value.
 const FLAGS: [&str; 10] = [
     "--no-huge",
@@ -101,6 +104,16 @@ impl EalArgs {
         }
     }
 
+    /// Leaves an option to EAL because of another that was added.
+    fn give_up(&mut self, option: &str, added: &[String]) -> Result<(), EalArgsError> {
+        let ours = |setting: &Setting| setting.words.first().is_some_and(|word| word == option);
+        if let Some(Setting { words, origin: Origin::Key(key) }) = self.settings.iter().find(|setting| ours(setting)) {
+            return Err(EalArgsError::Contradiction { option: added.join(" "), key, configured: words.join(" ") });
+        }
+        self.settings.retain(|setting| !ours(setting));
+        Ok(())
+    }
+
     /// The argument vector, `program` first and `extra` merged in.
     ///
     /// # Errors
@@ -124,7 +137,13 @@ impl EalArgs {
                     let (option, configured) = (words.join(" "), setting.words.join(" "));
                     return Err(EalArgsError::Contradiction { option, key, configured });
                 }
+                let as_ours = self.settings.iter().any(|setting| setting.words == words);
                 self.settings.retain(|setting| !rival(&setting));
+                // Whoever says which lcores there are numbers them, and a main lcore of our numbering need not be among
+                // theirs: EAL's own default, the first, is.
+                if same == LCORES && !as_ours {
+                    self.give_up("--main-lcore", &words)?;
+                }
             }
             added.extend(words);
         }
@@ -205,6 +224,31 @@ mod tests {
         let error = args(&["-l0-3"]).unwrap_err();
         assert!(error.contains("dpdk.cores"), "{error}");
         assert!(args(&["--lcores=0@0,1@1"]).is_ok(), "saying the same is no contradiction");
+    }
+
+    #[test]
+    fn lcores_of_eals_own_numbering_have_eals_own_main_lcore() {
+        let finish = |main: bool, extra: &[&str]| {
+            let mut args = EalArgs::default();
+            args.set(&["--lcores", "0@0,1@1"], "dpdk.cores", false);
+            args.set(&["--main-lcore", "0"], "dpdk.main_core", main);
+            let extra: Vec<String> = extra.iter().map(ToString::to_string).collect();
+            args.finish("portcullis", &extra).map(|args| args.join(" ")).map_err(|error| error.to_string())
+        };
+        assert_eq!(finish(false, &["-l", "1-3"]).unwrap(), "portcullis --no-pci -l 1-3");
+        assert_eq!(finish(false, &["--lcores=1@0,2@1"]).unwrap(), "portcullis --no-pci --lcores 1@0,2@1");
+        assert!(finish(true, &["--lcores=0@0,1@1"]).unwrap().contains("--main-lcore 0"), "as ours are");
+        assert_eq!(finish(false, &["-c6"]).unwrap(), "portcullis --no-pci -c 6");
+        assert_eq!(
+            finish(false, &["-l", "1-3", "--main-lcore", "2"]).unwrap(),
+            "portcullis --no-pci -l 1-3 --main-lcore 2"
+        );
+        assert_eq!(
+            finish(false, &["--main-lcore=2", "-l", "1-3"]).unwrap(),
+            "portcullis --no-pci --main-lcore 2 -l 1-3"
+        );
+        let error = finish(true, &["-l", "1-3"]).unwrap_err();
+        assert!(error.contains("`-l 1-3` contradicts `dpdk.main_core`"), "{error}");
     }
 
     #[test]

@@ -1,9 +1,6 @@
-//! How much memory DPDK needs, and whether huge pages can give it.
+//! How much memory DPDK needs.
 
-use std::fs;
-use std::path::Path;
-
-use crate::config::{Config, Hugepages};
+use crate::config::Config;
 
 /// Mbufs a worker's cache may hold on to, beyond what is in rings and bursts.
 pub const MBUF_CACHE: u32 = 256;
@@ -75,33 +72,10 @@ pub fn memory_mib(mbufs: u32, room_bytes: u16, layout: Layout) -> u32 {
     u32::try_from((bytes + bytes / 16) >> 20).unwrap_or(u32::MAX).saturating_add(BASE_MIB)
 }
 
-/// Whether to use huge pages: as configured, or when enough of them are free.
-#[must_use]
-pub fn use_hugepages(wanted: Hugepages, memory_mib: u32) -> bool {
-    match wanted {
-        Hugepages::On => true,
-        Hugepages::Off => false,
-        Hugepages::Auto => hugetlbfs_is_mounted() && free_hugepages_mib() >= u64::from(memory_mib),
-    }
-}
-
-fn free_hugepages_mib() -> u64 {
-    let Ok(sizes) = fs::read_dir("/sys/kernel/mm/hugepages") else { return 0 };
-    let mib = |path: &Path| {
-        let kib: u64 = path.file_name()?.to_str()?.strip_prefix("hugepages-")?.strip_suffix("kB")?.parse().ok()?;
-        let free: u64 = fs::read_to_string(path.join("free_hugepages")).ok()?.trim().parse().ok()?;
-        Some(free * kib / 1024)
-    };
-    sizes.filter_map(|entry| mib(&entry.ok()?.path())).max().unwrap_or(0)
-}
-
-fn hugetlbfs_is_mounted() -> bool {
-    let mounts = fs::read_to_string("/proc/mounts").unwrap_or_default();
-    mounts.lines().any(|line| line.split(' ').nth(2) == Some("hugetlbfs"))
-}
-
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use super::*;
 
     fn config(link: &str) -> Config {

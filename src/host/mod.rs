@@ -6,4 +6,6 @@ pub mod eal;
 pub mod eal_args;
 #[cfg(feature = "dpdk")]
 mod eal_noise;
+pub mod hugepages;
 pub mod memory;
+pub mod pci;

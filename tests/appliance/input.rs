@@ -313,10 +313,41 @@ fn a_device_that_is_not_there_is_named_and_ends_with_69() {
 }
 
 #[test]
+fn counters_that_no_memory_holds_are_refused_by_the_key_to_change() {
+    let lab = Lab::new();
+    // Address space for the table of so many VMs, and not for their counters.
+    let config = lab.write("portcullis.toml", nulls(&lab).and("[table]\nvms = 268435456").toml());
+    let whole = lab.command(&["run", "--config", &config]);
+    let mut limited = std::process::Command::new("sh");
+    limited.args(["-c", "ulimit -v 8000000; exec \"$0\" \"$@\""]).arg(whole.get_program()).args(whole.get_args());
+    limited.env("RUNTIME_DIRECTORY", lab.path(""));
+    lab.finish(&mut limited).fails(OS, &["no memory for", "`table.vms`"]);
+    assert_nothing_ran(&lab);
+}
+
+#[test]
+fn an_option_that_eal_does_not_know_is_answered_by_us_too() {
+    let lab = Lab::new();
+    let ended = run(&lab, &nulls(&lab), &["--", "--no-such-option"]);
+    ended.fails(CONFIGURATION, &["portcullis: ", "EAL"]);
+}
+
+#[test]
+fn a_device_that_dpdk_cannot_have_is_told_by_a_dry_run() {
+    let lab = Lab::new();
+    let config = lab.config("0000:ff:1f.7", "net_null0");
+    let preview = run(&lab, &config, &["--dry-run"]).done().stdout;
+    assert!(
+        preview.contains("Would fail: link `uplink`, device 0000:ff:1f.7: this machine has no such PCI"),
+        "{preview}"
+    );
+}
+
+#[test]
 fn packet_buffers_that_no_memory_holds_are_refused_in_bytes() {
     let lab = Lab::new();
     let config = nulls(&lab).dpdk("mbufs = 4000000").dpdk("memory_mib = 64");
-    let ended = run(&lab, &config, &[]).fails(OS, &["4000000 mbufs", "Cannot allocate memory"]);
+    let ended = run(&lab, &config, &[]).fails(OS, &["4000000 mbufs", "Cannot allocate memory", "dpdk.memory_mib"]);
     let bytes: u64 = ended.stderr.split(" bytes in all").next().unwrap().rsplit(' ').next().unwrap().parse().unwrap();
     assert!(bytes > 4_000_000 * 2048, "{bytes}");
     assert_nothing_ran(&lab);

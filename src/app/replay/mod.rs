@@ -12,6 +12,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 use self::files::{FRAME_BYTES_MAX, Input, Output, Scratch};
 use super::engine::{Engine, ledger};
+use super::log;
 use super::vms::{self, VmFile};
 use crate::config::{Config, Device, Dpdk, Hugepages, Link};
 use crate::exit::{Exit, Failure};
@@ -104,7 +105,7 @@ impl Replay {
         let plan = plan(inputs.iter().flatten().map(|input| input.longest_bytes).max().unwrap_or(0));
         let cores = cores(&config)?;
         let arguments = eal::arguments(&config, &cores, plan, &self.eal)?;
-        let session = eal::init(&arguments)?;
+        let session = eal::init(&arguments, |words| log::last_words(words))?;
         let eal = &session.eal;
         let (mut registry, readers) = vms::create(&config, &settings, eal.worker_lcores().len())?;
         if readers.is_empty() {
