@@ -16,7 +16,7 @@ use serde::Deserialize;
 pub use device::{Device, DeviceError};
 
 use crate::model::{Direction, MacAddr, Mode, Scope, VlanId};
-use crate::policy::{Class, Classes, PortRange, RESTRICTED, Relay, Settings, UNRESTRICTED, VlanScopes};
+use crate::policy::{Class, Classes, PortRange, PublicIpv4, RESTRICTED, Relay, Settings, UNRESTRICTED, VlanScopes};
 use crate::text::{did_you_mean, suggestion};
 
 /// Everything the file says.
@@ -178,6 +178,8 @@ pub struct PolicySection {
     pub unknown_class: String,
     /// `monitor`: deny nothing, count what would be denied.
     pub mode: Mode,
+    /// `any`: a VM's public address may be a private one.
+    pub public_ipv4: PublicIpv4,
     /// MACs of routers between VMs and box.
     pub via: Vec<MacAddr>,
     /// Peers that every VM may reach.
@@ -193,6 +195,7 @@ impl Default for PolicySection {
             directions: Direction::ALL.to_vec(),
             unknown_class: RESTRICTED.into(),
             mode: Mode::Enforce,
+            public_ipv4: PublicIpv4::Public,
             via: Vec::new(),
             relays: Vec::new(),
         }
@@ -422,6 +425,7 @@ impl Config {
             classes,
             unknown_class,
             mode: self.policy.mode,
+            public_ipv4: self.policy.public_ipv4,
             judge_egress: self.policy.directions.contains(&Direction::Egress),
             judge_ingress: self.policy.directions.contains(&Direction::Ingress),
             via,

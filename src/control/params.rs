@@ -288,7 +288,7 @@ mod tests {
             ("vm.set", r#"{"id":"a","macs":["52:54:00:00:00:01","zz"]}"#, "macs[1]", "`zz` is not a MAC address"),
             ("vm.set", r#"{"id":"a","ips":["10.0.0.5/24"]}"#, "ips[0]", "did you mean 10.0.0.0/24"),
             ("vm.set", r#"{"id":"a b"}"#, "id", "`a b` is not a VM id"),
-            ("vm.set", r#"{"id":"a","macs":null}"#, "macs", "expected a sequence"),
+            ("vm.set", r#"{"id":"a","macs":7}"#, "macs", "expected a sequence"),
             ("vm.set", r#"{"id":"a","mode":"monitr"}"#, "mode", "did you mean `monitor`?"),
             ("vm.set", r#"{"id":"a","scope":70000}"#, "scope", "70000"),
             ("vm.set", r#"{"id":"a","if_revision":1e3}"#, "if_revision", "expected u64"),

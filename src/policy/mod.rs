@@ -37,6 +37,6 @@ pub use identity::{Finding, Identity};
 pub use record::Record;
 pub use relay::Relay;
 pub use scopes::VlanScopes;
-pub use settings::Settings;
+pub use settings::{PublicIpv4, Settings};
 pub use snapshot::{Reader, Snapshot};
 pub use verdict::{DropReason, Observed, Tally, Verdict};

@@ -3,8 +3,21 @@
 
 use std::net::IpAddr;
 
+use serde::Deserialize;
+
 use super::{Classes, Relay, TooManyClasses, VlanScopes};
 use crate::model::{ClassId, Direction, MacAddr, Mode, Scope, VlanId, Way};
+
+/// What may stand as a VM's public address, which lifts its restriction.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum PublicIpv4 {
+    /// Addresses that are public, so that an inventory which fills the field with private ones frees nobody.
+    #[default]
+    Public,
+    /// Whatever a VM may have, for laboratories.
+    Any,
+}
 
 /// What the configuration says of policy.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -15,6 +28,8 @@ pub struct Settings {
     pub unknown_class: ClassId,
     /// The box's own mode.
     pub mode: Mode,
+    /// What may stand as a VM's public address.
+    pub public_ipv4: PublicIpv4,
     /// Whether frames from VMs are judged.
     pub judge_egress: bool,
     /// Whether frames to VMs are judged.
@@ -33,6 +48,7 @@ impl Default for Settings {
             classes: Classes::default(),
             unknown_class: ClassId::RESTRICTED,
             mode: Mode::Enforce,
+            public_ipv4: PublicIpv4::Public,
             judge_egress: true,
             judge_ingress: true,
             via: Vec::new(),

@@ -13,7 +13,7 @@ use super::edit::{Edit, EditError};
 use super::record::{Vm, VmId};
 use super::truth::Truth;
 use crate::model::{ClassId, Key, VmIndex};
-use crate::policy::Settings;
+use crate::policy::{PublicIpv4, Settings};
 use crate::table::{Batch, TableError};
 
 /// What becomes of one VM.
@@ -104,6 +104,7 @@ impl Draft {
         };
         let draft = Self { steps, settings };
         draft.check_classes(truth)?;
+        draft.check_public(truth)?;
         draft.check_routers(truth, batch)?;
         draft.check_keys(truth, batch)?;
         draft.check_room(truth, capacity)?;
@@ -144,6 +145,26 @@ impl Draft {
             }
         }
         Ok(())
+    }
+
+    /// What stands as a public address is one, unless the settings allow any.
+    fn check_public(&self, truth: &Truth) -> Result<(), Refusal> {
+        if self.settings(truth).public_ipv4 == PublicIpv4::Any {
+            return Ok(());
+        }
+        let check = |at: usize, vm: &Vm| vm.check_public_address().map_err(|error| (at, error.into()));
+        for step in &self.steps {
+            step.new.as_ref().map_or(Ok(()), |new| check(step.at, new))?;
+        }
+        match self.settings {
+            Some((at, _)) if truth.settings.public_ipv4 == PublicIpv4::Any => {
+                // VMs that this change touches were checked above.
+                let touched = |id: &VmId| self.steps.iter().any(|step| step.id == *id);
+                let others = truth.ids.iter().filter(|(id, _)| !touched(id)).filter_map(|(id, _)| truth.get(id));
+                others.map(|(_, vm)| vm).try_for_each(|vm| check(at, vm))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// No VM has a router's MAC.

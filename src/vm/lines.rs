@@ -8,6 +8,9 @@ use crate::text::suggestion;
 /// Most bytes of one line; a full record has some 5 KiB.
 pub const LINE_BYTES_MAX: usize = 64 * 1024;
 
+/// What some programs put before UTF-8.
+const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
+
 /// What is wrong with a line.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("line {line}: {message}")]
@@ -45,7 +48,7 @@ pub fn parse_line(line: &[u8]) -> Result<VmSet, String> {
 pub fn parse(text: &[u8]) -> Result<Vec<(usize, VmSet)>, LineError> {
     let mut sets = Vec::new();
     let mut seen: HashMap<VmId, usize> = HashMap::new();
-    for (at, bytes) in text.split(|&byte| byte == b'\n').enumerate() {
+    for (at, bytes) in text.strip_prefix(BYTE_ORDER_MARK).unwrap_or(text).split(|&byte| byte == b'\n').enumerate() {
         let (line, bytes) = (at + 1, bytes.trim_ascii());
         if bytes.is_empty() {
             continue;
@@ -69,6 +72,9 @@ mod tests {
             parse(b"{\"id\":\"a\",\"ips\":[\"10.0.0.5\"]}\r\n\n  \n{\"id\":\"b\",\"ips\":[\"10.0.0.6\"]}").unwrap();
         assert_eq!(sets.iter().map(|(line, set)| (*line, set.id.as_str())).collect::<Vec<_>>(), [(1, "a"), (4, "b")]);
         assert_eq!(parse(b""), Ok(vec![]));
+        let marked = parse(b"\xef\xbb\xbf{\"id\":\"a\",\"ips\":[\"10.0.0.5\"]}\r\n").unwrap();
+        assert_eq!(marked.len(), 1, "a byte order mark is no part of the first line");
+        assert_eq!(parse(b"\xef\xbb\xbf"), Ok(vec![]));
     }
 
     #[test]

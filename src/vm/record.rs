@@ -153,6 +153,22 @@ fn unassignable(net: IpNet) -> Option<&'static str> {
     }
 }
 
+/// Why an address is not a public one. Ranges of documentation count as public: examples are written with them.
+fn not_public(address: Ipv4Addr) -> Option<&'static str> {
+    match address.octets() {
+        [0, ..] => Some("\"this network\" (0.0.0.0/8, RFC 791)"),
+        [10, ..] => Some("private (10.0.0.0/8, RFC 1918)"),
+        [100, 64..=127, ..] => Some("shared behind a carrier's NAT (100.64.0.0/10, RFC 6598)"),
+        [127, ..] => Some("loopback (127.0.0.0/8)"),
+        [169, 254, ..] => Some("link-local (169.254.0.0/16, RFC 3927)"),
+        [172, 16..=31, ..] => Some("private (172.16.0.0/12, RFC 1918)"),
+        [192, 168, ..] => Some("private (192.168.0.0/16, RFC 1918)"),
+        [224..=239, ..] => Some("multicast (224.0.0.0/4)"),
+        [240..=255, ..] => Some("reserved (240.0.0.0/4, RFC 1112)"),
+        _ => None,
+    }
+}
+
 /// Why a record is refused, whatever other VMs there are.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RecordError {
@@ -176,6 +192,19 @@ pub enum RecordError {
         /// As written.
         text: String,
         /// What it covers.
+        what: &'static str,
+    },
+    /// A public address that is none.
+    #[error(
+        "public_ipv4 {address} of VM {id} is not a public address: it is {what}; leave `public_ipv4` out, or allow any in a \
+         laboratory (`policy.public_ipv4 = \"any\"`)"
+    )]
+    NotPublic {
+        /// Whose.
+        id: VmId,
+        /// As written.
+        address: Ipv4Addr,
+        /// What it is instead.
         what: &'static str,
     },
     /// A MAC that names no single station.
@@ -239,6 +268,17 @@ impl Vm {
         listed.chain(public.filter(|public| !self.ips.iter().any(|prefix| prefix.net() == *public)))
     }
 
+    /// Whether its public address, if it has one, is public.
+    ///
+    /// # Errors
+    /// [`RecordError::NotPublic`]
+    pub fn check_public_address(&self) -> Result<(), RecordError> {
+        match self.public_ipv4.and_then(|address| Some((address, not_public(address)?))) {
+            Some((address, what)) => Err(RecordError::NotPublic { id: self.id.clone(), address, what }),
+            None => Ok(()),
+        }
+    }
+
     /// Checks what [`VmSet`] and [`VmPatch`] cannot express in types, and sorts the lists.
     fn checked(mut self) -> Result<Self, RecordError> {
         self.macs.sort_unstable();
@@ -277,16 +317,16 @@ pub struct VmSet {
     /// Which VM; made if there is none.
     pub id: VmId,
     /// At most [`MACS_MAX`].
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_default")]
     pub macs: Vec<MacAddr>,
     /// At most [`IPS_MAX`].
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_default")]
     pub ips: Vec<VmPrefix>,
     /// Makes the VM `unrestricted`.
     #[serde(default)]
     pub public_ipv4: Option<Ipv4Addr>,
     /// 0 unless the configuration maps VLANs to scopes.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_default")]
     pub scope: Scope,
     /// Override of the class.
     #[serde(default, deserialize_with = "given")]
@@ -364,6 +404,11 @@ impl VmPatch {
         }
         .checked()
     }
+}
+
+/// `null` where there is nothing to clear means the same as a field that is absent.
+fn or_default<'de, D: Deserializer<'de>, T: Default + Deserialize<'de>>(deserializer: D) -> Result<T, D::Error> {
+    Ok(Option::deserialize(deserializer)?.unwrap_or_default())
 }
 
 /// Tells a field that is `null` (`Some(None)`) from one that is absent (`None`, by `default`).
@@ -447,6 +492,57 @@ mod tests {
         }
         for ip in ["0.0.0.0", "127.0.0.1", "224.0.0.5", "255.255.255.255"] {
             assert!(set(&format!(r#"{{"id":"a","public_ipv4":"{ip}"}}"#)).is_err(), "public {ip}");
+        }
+    }
+
+    #[test]
+    fn null_is_like_absent() {
+        let vm = set(r#"{"id":"a","macs":null,"ips":["10.0.0.5"],"public_ipv4":null,"scope":null,"class":null,
+                "mode":null,"note":null}"#);
+        assert_eq!(vm, set(r#"{"id":"a","ips":["10.0.0.5"]}"#));
+        assert!(set(r#"{"id":null,"ips":["10.0.0.5"]}"#).is_err(), "a VM has a name");
+    }
+
+    #[test]
+    fn a_public_address_is_told_from_others() {
+        let refused = |address: &str| {
+            let vm = set(&format!(r#"{{"id":"a","public_ipv4":"{address}"}}"#)).unwrap();
+            vm.check_public_address().map_err(|error| error.to_string())
+        };
+        for (address, what) in [
+            ("0.0.0.1", "RFC 791"),
+            ("0.255.255.255", "RFC 791"),
+            ("10.0.0.0", "10.0.0.0/8"),
+            ("10.255.255.255", "10.0.0.0/8"),
+            ("100.64.0.9", "RFC 6598"),
+            ("100.127.255.255", "RFC 6598"),
+            ("169.254.0.1", "link-local"),
+            ("172.16.0.1", "172.16.0.0/12"),
+            ("172.31.255.255", "172.16.0.0/12"),
+            ("192.168.255.1", "192.168.0.0/16"),
+            ("240.0.0.1", "reserved"),
+            ("255.255.255.254", "reserved"),
+        ] {
+            let error = refused(address).unwrap_err();
+            assert!(error.contains(address) && error.contains(what) && error.contains("policy.public_ipv4"), "{error}");
+        }
+        for address in [
+            "1.0.0.1",
+            "9.255.255.255",
+            "11.0.0.0",
+            "100.63.255.255",
+            "100.128.0.0",
+            "169.253.0.1",
+            "172.15.0.1",
+            "172.32.0.1",
+            "192.167.0.1",
+            "192.169.0.1",
+            "192.0.2.1",
+            "198.51.100.1",
+            "203.0.113.5",
+            "223.255.255.255",
+        ] {
+            assert_eq!(refused(address), Ok(()), "{address}");
         }
     }
 

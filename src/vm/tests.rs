@@ -4,7 +4,7 @@ use super::edit::{Edit, EditError};
 use super::journal::{Committed, Journal, JournalError};
 use super::registry::Registry;
 use crate::model::{ClassId, Mode, Revision, Scope};
-use crate::policy::{Class, Classes, Settings};
+use crate::policy::{Class, Classes, PublicIpv4, Settings};
 use crate::table::Capacity;
 use std::sync::Arc;
 
@@ -272,4 +272,23 @@ fn what_the_journal_does_not_take_was_never_true() {
     assert_eq!(**registry.settings(), settings());
     assert!(registry.get(&"c".parse().unwrap()).is_none());
     assert_eq!(written.try_iter().collect::<Vec<_>>(), [vec![1, 2]]);
+}
+
+#[test]
+fn a_private_public_address_frees_nobody_unless_the_settings_say_so() {
+    let mut registry = registry(4);
+    let private = || set(r#"{"id":"a","ips":["10.0.0.5"],"public_ipv4":"100.64.0.9"}"#);
+    let (at, error) = registry.apply([set(r#"{"id":"b","ips":["10.0.0.6"]}"#), private()]).unwrap_err();
+    assert_eq!(at, 1);
+    assert!(error.to_string().starts_with("public_ipv4 100.64.0.9 of VM a is not a public address"), "{error}");
+    assert!(registry.is_empty());
+
+    let any = || Edit::Settings(Arc::new(Settings { public_ipv4: PublicIpv4::Any, ..settings() }));
+    let strict = || Edit::Settings(Arc::new(settings()));
+    registry.apply([any(), private()]).unwrap();
+    assert_eq!(class_of(&registry, "100.64.0.9"), Some(ClassId::UNRESTRICTED));
+    assert_eq!(registry.apply([strict()]).unwrap_err().0, 0, "it is there already");
+    registry.apply([strict(), patch("a", r#"{"public_ipv4":null}"#)]).unwrap();
+    assert_eq!(class_of(&registry, "10.0.0.5"), Some(ClassId::RESTRICTED));
+    assert!(registry.apply([patch("a", r#"{"public_ipv4":"192.168.0.1"}"#)]).is_err());
 }
