@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::net::IpAddr;
+use std::path::{Path, PathBuf};
 
 use ipnet::IpNet;
 use serde::{Deserialize, Deserializer};
@@ -29,8 +30,37 @@ pub enum Device {
 
 /// Text that names no device.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}` is neither a PCI address (0000:03:00.0) nor a virtual device (net_tap0,iface=inside)")]
+#[error("`{}` is neither a PCI address (0000:03:00.0) nor a virtual device (net_tap0,iface=inside){}", .0, offer(.0))]
 pub struct DeviceError(String);
+
+/// What may have been meant: people write the name of a kernel interface.
+fn offer(text: &str) -> String {
+    let plain = |b: u8| b.is_ascii_alphanumeric() || b"._-".contains(&b);
+    let starts = text.starts_with(|c: char| c.is_ascii_alphabetic());
+    if starts && text.len() <= 15 && text.bytes().all(plain) && !text.starts_with("net_") {
+        format!(
+            "; for the kernel interface of that name write `net_af_packet0,iface={text}`, with another number at each port"
+        )
+    } else {
+        String::new()
+    }
+}
+
+/// What a virtual device is an end of, outside the box. Two ports with one end would be a loop, or write over each other.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum End {
+    /// A kernel interface.
+    Interface(String),
+    /// A capture.
+    File(PathBuf, Use),
+}
+
+/// What is done with a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Use {
+    Read,
+    Written,
+}
 
 impl Device {
     /// Whether its driver copies every frame with the CPU, so that no hardware reads or writes packet buffers.
@@ -41,6 +71,24 @@ impl Device {
             Self::Pci { .. } => false,
             Self::Virtual { name, .. } => DRIVERS.contains(&name.trim_end_matches(|c: char| c.is_ascii_digit())),
         }
+    }
+
+    /// The interfaces and files it is an end of, each once.
+    pub(super) fn ends(&self) -> Vec<End> {
+        let Self::Virtual { vdev, .. } = self else { return Vec::new() };
+        let mut ends = Vec::new();
+        for (key, value) in vdev.split(',').skip(1).filter_map(|argument| argument.split_once('=')) {
+            let end = match key {
+                "iface" | "rx_iface" | "rx_iface_in" | "tx_iface" | "remote" => End::Interface(value.to_owned()),
+                "rx_pcap" => End::File(place(Path::new(value)), Use::Read),
+                "tx_pcap" => End::File(place(Path::new(value)), Use::Written),
+                _ => continue,
+            };
+            if !ends.contains(&end) {
+                ends.push(end);
+            }
+        }
+        ends
     }
 
     /// The name of the port that EAL makes of it.
@@ -77,6 +125,13 @@ impl TryFrom<String> for Device {
         }
         Err(DeviceError(text.chars().take(120).collect()))
     }
+}
+
+/// A file's one name, as far as it can be told: links are followed, and the last part need not be there.
+fn place(path: &Path) -> PathBuf {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let beside = || Some(folder.canonicalize().ok()?.join(path.file_name()?));
+    path.canonicalize().ok().or_else(beside).unwrap_or_else(|| path.to_owned())
 }
 
 /// `0000:03:00.0` for that or for `03:00.0`, in any case.
@@ -139,6 +194,17 @@ mod tests {
     fn anything_else_is_refused() {
         for text in ["", "eth0", "3:0.0", "0000:03:00", "net pcap0", "net_", "net_pcap0 ,x", "--no-pci"] {
             assert!(Device::try_from(text.to_owned()).is_err(), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn who_names_a_kernel_interface_is_told_how_it_is_written() {
+        for text in ["eth0", "enp3s0f1", "br-lan", "eth0.100"] {
+            let error = Device::try_from(text.to_owned()).unwrap_err().to_string();
+            assert!(error.contains(&format!("`net_af_packet0,iface={text}`")), "{error}");
+        }
+        for text in ["", "net_pcap 0", "a-name-that-no-interface-has", "3:0.0", "eth0,iface=x"] {
+            assert!(!Device::try_from(text.to_owned()).unwrap_err().to_string().contains("af_packet"), "{text}");
         }
     }
 }

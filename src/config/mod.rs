@@ -4,7 +4,10 @@
 //! [`Config::parse`] say what makes sense together. What only a device can know (queues, MTU) is checked when it is set
 //! up.
 
+mod check;
 mod device;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -295,15 +298,19 @@ pub enum ConfigError {
         message: String,
     },
     /// Each value is fine, together they are not.
-    #[error("{path}: {key}: {message}")]
+    #[error("{}", listed(path, faults))]
     Meaning {
         /// Which file.
         path: PathBuf,
-        /// Which key.
-        key: String,
-        /// What is wrong and what to write instead.
-        message: String,
+        /// Every key, what is wrong and what to write instead.
+        faults: Vec<Wrong>,
     },
+}
+
+/// A line for each fault.
+fn listed(path: &Path, faults: &[Wrong]) -> String {
+    let lines: Vec<String> = faults.iter().map(|fault| format!("{}: {fault}", path.display())).collect();
+    lines.join("\n")
 }
 
 impl Config {
@@ -331,51 +338,10 @@ impl Config {
                 later(error.message())
             ),
         })?;
-        config.check().map_err(|Wrong(key, message)| ConfigError::Meaning { path: path.to_owned(), key, message })?;
-        Ok(config)
-    }
-
-    fn check(&self) -> Result<(), Wrong> {
-        self.policy()?;
-        let mut names: Vec<&str> = Vec::new();
-        let mut devices: BTreeMap<&str, String> = BTreeMap::new();
-        for (at, link) in self.links.iter().enumerate() {
-            let key = |field: &str| format!("link[{at}].{field}");
-            if link.name.is_empty() || link.name.len() > 64 {
-                return wrong(key("name"), "a link's name has 1 to 64 characters");
-            }
-            if names.contains(&link.name.as_str()) {
-                return wrong(key("name"), format!("two links are called `{}`", link.name));
-            }
-            names.push(&link.name);
-            for (field, device) in [("inside", &link.inside), ("outside", &link.outside)] {
-                if let Some(other) = devices.insert(device.name(), key(field)) {
-                    let message = format!("`{}` is also {other}; each port needs a device of its own", device.name());
-                    return wrong(key(field), message);
-                }
-            }
-            if link.queues == Some(0) {
-                return wrong(key("queues"), "a port needs at least one queue");
-            }
-            if !(68..=9600).contains(&link.mtu) {
-                return wrong(key("mtu"), format!("{} is not between 68 and 9600 bytes", link.mtu));
-            }
-            for (field, count) in [("rx_descriptors", link.rx_descriptors), ("tx_descriptors", link.tx_descriptors)] {
-                if !(32..=16384).contains(&count) {
-                    return wrong(key(field), format!("{count} is not between 32 and 16384"));
-                }
-            }
+        match config.faults() {
+            faults if faults.is_empty() => Ok(config),
+            faults => Err(ConfigError::Meaning { path: path.to_owned(), faults }),
         }
-        if !(1..=1 << 28).contains(&self.table.vms) {
-            return wrong("table.vms", format!("{} is not between 1 and {}", self.table.vms, 1 << 28));
-        }
-        if !(1..=1 << 28).contains(&self.table.keys) {
-            return wrong("table.keys", format!("{} is not between 1 and {}", self.table.keys, 1 << 28));
-        }
-        if self.dpdk.file_prefix.is_empty() || self.dpdk.file_prefix.contains(['/', '%', ' ']) {
-            return wrong("dpdk.file_prefix", "a name without `/`, `%` and blanks is needed");
-        }
-        Ok(())
     }
 
     /// What workers need of it.
@@ -478,117 +444,4 @@ fn class(name: &str, section: &ClassSection) -> Class {
 
 fn relay(section: &RelaySection) -> Relay {
     Relay { name: section.name.clone(), prefix: section.prefix, ports: section.ports.iter().copied().collect() }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::model::ClassId;
-
-    fn parse(text: &str) -> Result<Config, String> {
-        Config::parse(text, Path::new("portcullis.toml")).map_err(|error| error.to_string())
-    }
-
-    const LINK: &str = "[[link]]\nname = \"a\"\ninside = \"net_null0\"\noutside = \"net_null1\"\n";
-
-    #[test]
-    fn an_empty_file_is_a_configuration() {
-        let config = parse("").unwrap();
-        assert_eq!(config, Config::default());
-        assert_eq!(config.policy().unwrap().classes, Classes::default());
-    }
-
-    #[test]
-    fn the_shipped_configuration_is_one() {
-        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("packaging/portcullis.toml");
-        Config::load(&path).unwrap();
-    }
-
-    #[test]
-    fn unknown_keys_are_refused_with_a_suggestion() {
-        for (text, suggestion) in [
-            ("[dpdk]\ncors = \"1\"", "did you mean `cores`?"),
-            ("[polcy]", "did you mean `policy`?"),
-            ("[policy]\nunknown_clas = \"x\"", "did you mean `unknown_class`?"),
-            ("[policy]\nidentity = \"mial\"", "did you mean `mail`?"),
-            ("[policy]\nunknown_class = \"restrictd\"", "did you mean `restricted`?"),
-        ] {
-            let error = parse(text).unwrap_err();
-            assert!(error.contains(suggestion), "{text:?} gave {error}");
-        }
-    }
-
-    #[test]
-    fn what_a_later_version_brings_is_refused_as_such() {
-        for text in ["[policy]\nidentity = \"strict\"", "[policy]\ndeny = \"reject\"", "[store]\npath = \"x\""] {
-            assert!(parse(text).unwrap_err().ends_with("not in this version"), "{text}");
-        }
-    }
-
-    #[test]
-    fn errors_name_the_line() {
-        let error = parse("[table]\nvms = 5\nkeys = \"many\"").unwrap_err();
-        assert!(error.contains("line 3"), "{error}");
-    }
-
-    #[test]
-    fn a_link_needs_two_devices_of_its_own() {
-        assert!(
-            parse("[[link]]\nname = \"a\"\ninside = \"net_null0\"").unwrap_err().contains("missing field `outside`")
-        );
-        let same = "[[link]]\nname = \"a\"\ninside = \"net_null0\"\noutside = \"net_null0,size=64\"";
-        assert!(parse(same).unwrap_err().contains("link[0].inside"), "one device twice in a link");
-        let shared = format!("{LINK}[[link]]\nname = \"b\"\ninside = \"net_null2\"\noutside = \"net_null1\"");
-        let error = parse(&shared).unwrap_err();
-        assert!(error.contains("link[1].outside") && error.contains("link[0].outside"), "{error}");
-    }
-
-    #[test]
-    fn classes_relays_and_scopes_reach_the_policy() {
-        let config = parse(&format!(
-            "{LINK}scopes = {{ \"100\" = 1, \"0\" = 7 }}\n[policy]\nunknown_class = \"mta-only\"\ndirections = [\"egress\"]\n\
-             via = [\"52:54:00:ff:ff:01\"]\n[[policy.relay]]\nname = \"smarthost\"\nprefix = \"198.51.100.25\"\nports = [587]\n\
-             [class.mta-only]\nports = [25, \"2000-2010\"]\nmode = \"monitor\"\n[class.restricted]\nports = [\"25\"]"
-        ))
-        .unwrap();
-        let policy = config.policy().unwrap();
-        assert_eq!(policy.classes.get(ClassId::RESTRICTED).ports.to_string(), "25");
-        assert_eq!(policy.classes.get(policy.unknown_class).ports.to_string(), "25, 2000-2010");
-        assert_eq!(policy.classes.get(policy.unknown_class).mode, Mode::Monitor);
-        assert!(policy.judge_egress && !policy.judge_ingress);
-        assert_eq!(policy.scopes[0].get(VlanId(100)), Scope(1));
-        assert_eq!(policy.scopes[0].get(VlanId(0)), Scope(7));
-        assert_eq!(policy.scopes[0].get(VlanId(5)), Scope(0));
-        assert!(policy.relay("198.51.100.25".parse().unwrap(), 587).is_some());
-        assert!(policy.relay("198.51.100.25".parse().unwrap(), 25).is_none());
-        assert!(policy.relay("198.51.100.26".parse().unwrap(), 587).is_none());
-    }
-
-    #[test]
-    fn what_makes_no_sense_is_refused_by_key() {
-        for (text, key) in [
-            ("[class.unrestricted]\nports = [25]".to_owned(), "class.unrestricted"),
-            ("[class.\"a b\"]\nports = [25]".to_owned(), "class.a b"),
-            ("[class.a]\nports = [\"30-20\"]".to_owned(), "30-20"),
-            ("[class.a]\nports = [70000]".to_owned(), "expected a TCP port"),
-            ("[policy]\nvia = [\"01:00:5e:00:00:01\"]".to_owned(), "policy.via"),
-            (
-                "[[policy.relay]]\nname = \"x\"\nprefix = \"198.51.100.25/24\"\nports = [25]".to_owned(),
-                "policy.relay[0].prefix",
-            ),
-            (
-                "[[policy.relay]]\nname = \"x\"\nprefix = \"198.51.100.0/24\"\nports = []".to_owned(),
-                "policy.relay[0].ports",
-            ),
-            (format!("{LINK}mtu = 20"), "link[0].mtu"),
-            (format!("{LINK}queues = 0"), "link[0].queues"),
-            (format!("{LINK}rx_descriptors = 1"), "link[0].rx_descriptors"),
-            (format!("{LINK}scopes = {{ \"5000\" = 1 }}"), "5000"),
-            ("[table]\nvms = 0".to_owned(), "table.vms"),
-            ("[dpdk]\nfile_prefix = \"a/b\"".to_owned(), "dpdk.file_prefix"),
-        ] {
-            let error = parse(&text).unwrap_err();
-            assert!(error.contains(key), "{text:?} gave {error}");
-        }
-    }
 }

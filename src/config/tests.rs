@@ -1,0 +1,168 @@
+//! Files that are fine, and files that are not.
+
+use super::*;
+use crate::model::ClassId;
+
+fn parse(text: &str) -> Result<Config, String> {
+    Config::parse(text, Path::new("portcullis.toml")).map_err(|error| error.to_string())
+}
+
+const LINK: &str = "[[link]]\nname = \"a\"\ninside = \"net_null0\"\noutside = \"net_null1\"\n";
+
+#[test]
+fn an_empty_file_is_a_configuration() {
+    let config = parse("").unwrap();
+    assert_eq!(config, Config::default());
+    assert_eq!(config.policy().unwrap().classes, Classes::default());
+}
+
+#[test]
+fn the_shipped_configuration_is_one() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("packaging/portcullis.toml");
+    Config::load(&path).unwrap();
+}
+
+#[test]
+fn unknown_keys_are_refused_with_a_suggestion() {
+    for (text, suggestion) in [
+        ("[dpdk]\ncors = \"1\"", "did you mean `cores`?"),
+        ("[polcy]", "did you mean `policy`?"),
+        ("[policy]\nunknown_clas = \"x\"", "did you mean `unknown_class`?"),
+        ("[policy]\nidentity = \"mial\"", "did you mean `mail`?"),
+        ("[policy]\nunknown_class = \"restrictd\"", "did you mean `restricted`?"),
+    ] {
+        let error = parse(text).unwrap_err();
+        assert!(error.contains(suggestion), "{text:?} gave {error}");
+    }
+}
+
+#[test]
+fn what_a_later_version_brings_is_refused_as_such() {
+    for text in ["[policy]\nidentity = \"strict\"", "[policy]\ndeny = \"reject\"", "[store]\npath = \"x\""] {
+        assert!(parse(text).unwrap_err().ends_with("not in this version"), "{text}");
+    }
+}
+
+#[test]
+fn errors_name_the_line() {
+    let error = parse("[table]\nvms = 5\nkeys = \"many\"").unwrap_err();
+    assert!(error.contains("line 3"), "{error}");
+}
+
+#[test]
+fn a_link_needs_two_devices_of_its_own() {
+    assert!(parse("[[link]]\nname = \"a\"\ninside = \"net_null0\"").unwrap_err().contains("missing field `outside`"));
+    let same = "[[link]]\nname = \"a\"\ninside = \"net_null0\"\noutside = \"net_null0,size=64\"";
+    assert!(parse(same).unwrap_err().contains("link[0].inside"), "one device twice in a link");
+    let shared = format!("{LINK}[[link]]\nname = \"b\"\ninside = \"net_null2\"\noutside = \"net_null1\"");
+    let error = parse(&shared).unwrap_err();
+    assert!(error.contains("link[1].outside") && error.contains("link[0].outside"), "{error}");
+}
+
+#[test]
+fn classes_relays_and_scopes_reach_the_policy() {
+    let config = parse(&format!(
+        "{LINK}scopes = {{ \"100\" = 1, \"0\" = 7 }}\n[policy]\nunknown_class = \"mta-only\"\ndirections = [\"egress\"]\n\
+         via = [\"52:54:00:ff:ff:01\"]\n[[policy.relay]]\nname = \"smarthost\"\nprefix = \"198.51.100.25\"\nports = [587]\n\
+         [class.mta-only]\nports = [25, \"2000-2010\"]\nmode = \"monitor\"\n[class.restricted]\nports = [\"25\"]"
+    ))
+    .unwrap();
+    let policy = config.policy().unwrap();
+    assert_eq!(policy.classes.get(ClassId::RESTRICTED).ports.to_string(), "25");
+    assert_eq!(policy.classes.get(policy.unknown_class).ports.to_string(), "25, 2000-2010");
+    assert_eq!(policy.classes.get(policy.unknown_class).mode, Mode::Monitor);
+    assert!(policy.judge_egress && !policy.judge_ingress);
+    assert_eq!(policy.scopes[0].get(VlanId(100)), Scope(1));
+    assert_eq!(policy.scopes[0].get(VlanId(0)), Scope(7));
+    assert_eq!(policy.scopes[0].get(VlanId(5)), Scope(0));
+    assert!(policy.relay("198.51.100.25".parse().unwrap(), 587).is_some());
+    assert!(policy.relay("198.51.100.25".parse().unwrap(), 25).is_none());
+    assert!(policy.relay("198.51.100.26".parse().unwrap(), 587).is_none());
+}
+
+#[test]
+fn what_makes_no_sense_is_refused_by_key() {
+    for (text, key) in [
+        ("[class.unrestricted]\nports = [25]".to_owned(), "class.unrestricted"),
+        ("[class.\"a b\"]\nports = [25]".to_owned(), "class.a b"),
+        ("[class.a]\nports = [\"30-20\"]".to_owned(), "30-20"),
+        ("[class.a]\nports = [70000]".to_owned(), "expected a TCP port"),
+        ("[policy]\nvia = [\"01:00:5e:00:00:01\"]".to_owned(), "policy.via"),
+        (
+            "[[policy.relay]]\nname = \"x\"\nprefix = \"198.51.100.25/24\"\nports = [25]".to_owned(),
+            "policy.relay[0].prefix",
+        ),
+        (
+            "[[policy.relay]]\nname = \"x\"\nprefix = \"198.51.100.0/24\"\nports = []".to_owned(),
+            "policy.relay[0].ports",
+        ),
+        (format!("{LINK}mtu = 20"), "link[0].mtu"),
+        (format!("{LINK}queues = 0"), "link[0].queues"),
+        (format!("{LINK}rx_descriptors = 1"), "link[0].rx_descriptors"),
+        (format!("{LINK}scopes = {{ \"5000\" = 1 }}"), "5000"),
+        ("[table]\nvms = 0".to_owned(), "table.vms"),
+        ("[dpdk]\nfile_prefix = \"a/b\"".to_owned(), "dpdk.file_prefix"),
+    ] {
+        let error = parse(&text).unwrap_err();
+        assert!(error.contains(key), "{text:?} gave {error}");
+    }
+}
+
+#[test]
+fn every_fault_is_named() {
+    let text = format!(
+        "{LINK}mtu = 20\nqueues = 0\n[table]\nvms = 0\n[dpdk]\nfile_prefix = \"a/b\"\n[class.unrestricted]\nports = []"
+    );
+    let error = parse(&text).unwrap_err();
+    for key in ["link[0].mtu", "link[0].queues", "table.vms", "dpdk.file_prefix", "class.unrestricted"] {
+        assert_eq!(error.matches(&format!("portcullis.toml: {key}: ")).count(), 1, "{key}: {error}");
+    }
+    assert_eq!(error.lines().count(), 5, "{error}");
+}
+
+#[test]
+fn one_interface_or_file_is_no_two_ends() {
+    let folder = tempfile::tempdir().unwrap();
+    let link = |inside: &str, outside: &str| {
+        let text = format!("[[link]]\nname = \"a\"\ninside = \"{inside}\"\noutside = \"{outside}\"\n");
+        parse(&text.replace("DIR", folder.path().to_str().unwrap()))
+    };
+    std::fs::write(folder.path().join("in.pcap"), "").unwrap();
+    std::os::unix::fs::symlink(folder.path().join("in.pcap"), folder.path().join("linked.pcap")).unwrap();
+    for (inside, outside, named) in [
+        ("net_af_packet0,iface=x", "net_af_packet1,iface=x", "`x`"),
+        ("net_af_packet0,iface=x", "net_tap0,iface=x", "`x`"),
+        ("net_tap0,iface=t,remote=x", "net_af_packet0,iface=x", "`x`"),
+        ("net_pcap0,rx_iface=x,tx_iface=y", "net_pcap1,iface=y", "`y`"),
+        ("net_pcap0,tx_pcap=DIR/out.pcap", "net_pcap1,tx_pcap=DIR/out.pcap", "out.pcap`"),
+        ("net_pcap0,tx_pcap=DIR/out.pcap", "net_pcap1,tx_pcap=DIR/./out.pcap", "out.pcap`"),
+        ("net_pcap0,rx_pcap=DIR/in.pcap", "net_pcap1,tx_pcap=DIR/in.pcap", "in.pcap`"),
+        ("net_pcap0,tx_pcap=DIR/in.pcap", "net_pcap1,rx_pcap=DIR/linked.pcap", "in.pcap`"),
+    ] {
+        let error = link(inside, outside).unwrap_err();
+        assert!(error.contains("link[0].outside: ") && error.contains("link[0].inside"), "{error}");
+        assert!(error.contains(named), "{error}");
+    }
+    let error = link("net_pcap0,rx_pcap=DIR/in.pcap,tx_pcap=DIR/in.pcap", "net_null0").unwrap_err();
+    assert!(error.contains("link[0].inside: ") && error.contains("the same port"), "{error}");
+    for (inside, outside) in [
+        ("net_af_packet0,iface=x", "net_af_packet1,iface=y"),
+        ("net_pcap0,rx_iface=x,tx_iface=x", "net_null0"),
+        ("net_pcap0,rx_pcap=DIR/in.pcap,tx_pcap=DIR/a", "net_pcap1,rx_pcap=DIR/in.pcap,tx_pcap=DIR/b"),
+    ] {
+        link(inside, outside).unwrap();
+    }
+}
+
+#[test]
+fn what_is_for_laboratories_is_said() {
+    assert_eq!(parse("").unwrap().remarks(), []);
+    let remarks = parse("[policy]\npublic_ipv4 = \"any\"").unwrap().remarks();
+    assert_eq!(remarks.iter().map(|Wrong(key, _)| key.as_str()).collect::<Vec<_>>(), ["policy.public_ipv4"]);
+    assert!(parse("[policy]\npublic_ipv4 = \"an\"").unwrap_err().contains("did you mean `any`?"));
+}
+
+#[test]
+fn a_byte_order_mark_is_no_part_of_the_file() {
+    parse("\u{feff}[table]\r\nvms = 5\r\n").unwrap();
+}
