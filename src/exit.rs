@@ -14,6 +14,8 @@ pub enum Exit {
     Bug = 70,
     /// 71: the system refused (memory, a system call).
     Os = 71,
+    /// 75: a thread of the daemon stood still, or a step of its stop did not end. Trying again is right.
+    Stuck = 75,
     /// 77: not allowed.
     Permission = 77,
     /// 78: the configuration, or a VM record, cannot be.

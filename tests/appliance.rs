@@ -4,6 +4,8 @@
 //! - `captures`: captures of every kind, by file and by pipe, and where they go
 //! - `input`: what cannot be is refused, with the offender's name and the documented exit code
 //! - `daemon`: `run` and the commands that talk to it
+//! - `life`: signals, threads that stand still, and what a supervisor hears
+//! - `links`: a port that loses its link
 //! - `writing`: what wants to write and cannot, which stops nothing
 //! - `netns`: real TCP through the box, between network namespaces (root only)
 //!
@@ -22,6 +24,10 @@ mod daemon;
 mod files;
 #[path = "appliance/input.rs"]
 mod input;
+#[path = "appliance/life.rs"]
+mod life;
+#[path = "appliance/links.rs"]
+mod links;
 #[path = "appliance/netns.rs"]
 mod netns;
 #[path = "appliance/replay.rs"]

@@ -9,9 +9,12 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 
 use crossbeam::utils::CachePadded;
 use dpdk::{Burst, Eal, Mempool, Port, PortConfig, PortId, PortInfo, Queues, RxQueue, TxQueue, lcore};
+use rustix::io::Errno;
 use tracing::warn;
 
 use super::ports::{self, WatchedPort};
+use super::watch::link::{Reading, Side, Told};
+use super::watch::links;
 use crate::config::{Config, Device};
 use crate::dataplane::{self, QueuePair, Worker};
 use crate::host::eal;
@@ -20,6 +23,7 @@ use crate::model::{LinkIndex, Way};
 use crate::policy::Reader;
 use crate::telemetry::counters::{Block, LaneCounts};
 use crate::telemetry::ledger::{Ledger, LinkPorts};
+use crate::telemetry::report::PortState;
 
 /// Frames a worker takes at once: as many as fit in the pool's per-core cache with room to spare, so that what is spent
 /// once a burst is spent seldom.
@@ -107,9 +111,10 @@ pub struct Shared {
 }
 
 impl Shared {
-    /// How often each worker has gone round.
-    pub fn turns(&self) -> impl Iterator<Item = u64> + '_ {
-        self.turns.iter().map(|turns| turns.load(Ordering::Relaxed))
+    /// How often a worker has gone round.
+    #[must_use]
+    pub fn turns(&self, worker: usize) -> u64 {
+        self.turns.get(worker).map_or(0, |turns| turns.load(Ordering::Relaxed))
     }
 
     /// All workers together, one way.
@@ -129,22 +134,32 @@ impl Shared {
         self.links.get(link.0).map(of).unwrap_or_default()
     }
 
-    /// Whether the links of a link's inside and outside port read up.
-    #[must_use]
-    pub fn links_up(&self, link: LinkIndex) -> (bool, bool) {
-        let up = |port: &WatchedPort| port.link().is_ok_and(|link| link.up);
-        self.links.get(link.0).map(|ports| (up(&ports.inside), up(&ports.outside))).unwrap_or_default()
+    fn port(&self, link: LinkIndex, side: Side) -> Option<&WatchedPort> {
+        self.links.get(link.0).map(|ports| match side {
+            Side::Inside => &ports.inside,
+            Side::Outside => &ports.outside,
+        })
+    }
+}
+
+impl links::Ports for Arc<Shared> {
+    fn read(&self, link: LinkIndex, side: Side) -> Reading {
+        let port = self.port(link, side);
+        let up = port.and_then(|port| port.link().ok()).map(|link| link.up);
+        // What found no descriptor has arrived all the same.
+        let received = port.and_then(|port| port.stats().ok()).map(|stats| stats.rx_frames + stats.rx_missed);
+        Reading { up, received }
     }
 
-    /// Takes the inside (or outside) port of a link down or up.
-    ///
-    /// # Errors
-    /// The driver cannot.
-    pub fn set_link(&self, link: LinkIndex, inside: bool, up: bool) -> Result<(), dpdk::Error> {
-        match self.links.get(link.0) {
-            Some(ports) if inside => ports.inside.set_link(up),
-            Some(ports) => ports.outside.set_link(up),
-            None => Ok(()),
+    fn state(&self, link: LinkIndex, side: Side) -> PortState {
+        self.port(link, side).map(WatchedPort::state).unwrap_or_default()
+    }
+
+    fn set(&self, link: LinkIndex, side: Side, up: bool) -> Told {
+        match self.port(link, side).map(|port| port.set_link(up)) {
+            None | Some(Ok(())) => Told::Done,
+            Some(Err(dpdk::Error::Port { cause, .. })) if cause.0 == Errno::NOTSUP.raw_os_error() => Told::Unsupported,
+            Some(Err(error)) => Told::Failed(error.to_string()),
         }
     }
 }

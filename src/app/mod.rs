@@ -2,7 +2,6 @@
 
 #[cfg(feature = "dpdk")]
 pub mod engine;
-pub mod links;
 pub mod log;
 #[cfg(feature = "dpdk")]
 pub mod ports;
@@ -11,4 +10,4 @@ pub mod replay;
 #[cfg(feature = "dpdk")]
 pub mod run;
 pub mod vms;
-pub mod watchdog;
+pub mod watch;

@@ -67,8 +67,9 @@ impl WatchedPort {
             last.driver = Named(troubles.into_iter().map(|trouble| (trouble.name, trouble.count)).collect());
         }
         let can_be_set = self.can_set_link.as_ref().map(Result::is_ok);
-        last.link =
-            self.port.link().ok().map(|link| LinkState { up: link.up, speed_mbps: link.speed_mbps, can_be_set });
+        let link =
+            |link: dpdk::Link| LinkState { up: link.up, speed_mbps: link.speed_mbps, can_be_set, kept_down: false };
+        last.link = self.port.link().ok().map(link);
         last.clone()
     }
 

@@ -2,30 +2,36 @@
 //!
 //! Start-up order: configuration, VM records, control socket (so that a second daemon stops before it touches a device),
 //! EAL, table, ports, workers, and only then does the socket answer. Stopping goes the other way: no more commands, then
-//! no more frames, then the ports.
+//! no more frames, then the ports. [`watch`](super::watch) sees to it that every thread goes round, and that the stop ends.
 
+use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::thread::{self, JoinHandle};
 
-use signal_hook::consts::{SIGINT, SIGTERM};
 use tracing::{error, info, warn};
 
-use super::engine::{Engine, EngineError, Shared, ledger};
-use super::links::{Event, LinkWatch, Side};
+use super::engine::{Engine, EngineError, Shared};
 use super::log;
 use super::vms::{self, VmFile};
-use super::watchdog::{TICK, Watchdog};
-use crate::config::Config;
+use super::watch::life::{Life, Running, Stop, Thread};
+use super::watch::link::Side;
+use super::watch::links::{Links, Named};
+use super::watch::signals::Signals;
+use super::watch::steps::Steps;
+use crate::config::{self, Config};
 use crate::control::State;
 use crate::control::server::Server;
 use crate::control::socket::{Socket, SocketError};
 use crate::exit::{Exit, Failure};
 use crate::host::cores::Cores;
-use crate::host::eal;
+use crate::host::eal::{self, Session};
 use crate::host::memory::{self, Plan};
-use crate::model::LinkIndex;
+use crate::model::{LinkIndex, Revision};
+use crate::telemetry::board::Board;
+use crate::telemetry::heartbeat::Heartbeat;
+use crate::telemetry::ledger::{Ledger, LinkPorts};
 use crate::telemetry::report::Report;
 
 /// What to run.
@@ -53,9 +59,6 @@ pub struct Preview {
     /// The configuration.
     pub config: Config,
 }
-
-/// How often ports are asked for their links.
-const LINK_POLL: Duration = Duration::from_millis(500);
 
 impl Run {
     /// Works everything out and starts nothing.
@@ -94,17 +97,17 @@ impl Run {
         Ok(Preview { eal_arguments, cores, plan, config })
     }
 
-    /// Runs until SIGTERM or SIGINT; the final counters.
+    /// Runs until a signal asks for the end, or a thread stands still. `show` makes the counters a text, for an end that
+    /// leaves no time to return them.
     ///
     /// # Errors
     /// Whatever keeps it from starting.
-    pub fn run(&self) -> Result<Report, Failure> {
+    pub fn run(&self, show: fn(&Report) -> String) -> Result<Ended, Failure> {
+        let refused = |error: io::Error| Failure::new(Exit::Os, error);
+        let mut signals = Signals::take_over().map_err(refused)?;
+        let mut life = Life::begin(Arc::clone(signals.stop())).map_err(refused)?;
         let Preview { eal_arguments, cores, plan, config } = self.preview()?;
         let settings = config.policy().map_err(|error| Failure::new(Exit::Configuration, error))?;
-        let stop = Arc::new(AtomicBool::new(false));
-        for signal in [SIGTERM, SIGINT] {
-            signal_hook::flag::register(signal, Arc::clone(&stop)).map_err(|error| Failure::new(Exit::Os, error))?;
-        }
         let vms = self.vms.as_deref().map(VmFile::read).transpose()?;
         if let Some(vms) = &vms {
             // Everything that the lines can have wrong is found before anything starts.
@@ -128,70 +131,146 @@ impl Run {
             vms.load(&mut registry)?;
         }
         let known = registry.len();
-        let mut engine = Engine::start(eal, &config, plan, readers, config.table.vms as usize)?;
-        let state = State::new(registry, Arc::new(ledger(&config, &engine.shared))).with_dpdk_version(eal.version());
+        let engine = Engine::start(eal, &config, plan, readers, config.table.vms as usize)?;
+        signals.take_over_real_time().map_err(refused)?;
+        let board = Arc::new(Board::new(config.links.len()));
+        let ledger = Arc::new(ledger(&config, &engine.shared, &board));
+        let state = State::new(registry, Arc::clone(&ledger)).with_dpdk_version(eal.version());
         let server = Server::start(socket, state)
             .map_err(|error| Failure::new(Exit::Os, format_args!("the control socket cannot be served: {error}")))?;
+        let links = LinkThread::start(&config, &engine.shared, &board).map_err(refused)?;
+        life.running(Running {
+            threads: threads(&engine.shared, &server, &links),
+            status: Box::new(status(&config, engine.shared.blocks.len(), board)),
+            counters: {
+                let ledger = Arc::clone(&ledger);
+                Arc::new(move || show(&ledger.report(Revision(0))))
+            },
+        });
         info!("forwarding; {known} VMs known; control socket {}", config.control.socket.display());
 
-        watch(&engine.shared, &config, &stop);
-
+        let fault = loop {
+            signals.arrived().for_each(|sentence| warn!("{sentence}"));
+            match life.turn() {
+                None => {}
+                Some(Stop::Asked) => break None,
+                Some(Stop::Fault(fault)) => break Some(fault),
+            }
+        };
         info!("stopping");
-        let state = server.stop();
-        engine.halt();
-        let report = state.report(true);
-        drop(state);
-        let stopped = engine.stop();
-        if stopped.mbufs_in_use != 0 {
-            error!("{} packet buffers were not given back", stopped.mbufs_in_use);
-        }
-        Ok(report)
+        life.stopping();
+        Ok(stop(&life, Parts { server, engine, links, ledger, session }, fault))
     }
 }
 
-/// Watches workers and links until told to stop.
-fn watch(shared: &Arc<Shared>, config: &Config, stop: &AtomicBool) {
-    let mut watchdog = Watchdog::new(shared.blocks.len());
-    let mut watches: Vec<LinkWatch> = config.links.iter().map(|link| LinkWatch::new(link.link_propagation)).collect();
-    let mut polled = None;
-    while !stop.load(Ordering::Relaxed) {
-        std::thread::sleep(TICK);
-        if let Some(worker) = watchdog.tick(shared.turns()) {
-            error!("worker {worker} has not gone round for 4 s; ending the process so that it can be started again");
-            std::process::abort();
+/// How a run ended.
+#[derive(Clone, Debug)]
+pub struct Ended {
+    /// The final counters, as far as they could be read.
+    pub report: Option<Report>,
+    /// What stood still, if it did not end in order.
+    pub fault: Option<String>,
+}
+
+/// Everything that has to be stopped.
+struct Parts {
+    server: Server,
+    engine: Engine,
+    links: LinkThread,
+    ledger: Arc<Ledger>,
+    session: Session,
+}
+
+/// The orderly stop. What does not end is left as it is, and everything that does not need it is stopped all the same.
+fn stop(life: &Life, parts: Parts, fault: Option<String>) -> Ended {
+    let Parts { server, mut engine, links, ledger, session } = parts;
+    let mut steps = Steps::new(life.heart());
+    let state = steps.take("the control socket", move || server.stop());
+    let engine = steps.take("the workers", move || {
+        engine.halt();
+        engine
+    });
+    steps.take("the links", move || links.stop());
+    let report = steps.take("the counters", move || match state {
+        Some(state) => state.report(true),
+        None => ledger.report(Revision(0)),
+    });
+    if let Some(engine) = engine {
+        let stopped = steps.take("the ports", move || engine.stop());
+        if let Some(in_use) = stopped.map(|stopped| stopped.mbufs_in_use).filter(|&in_use| in_use != 0) {
+            error!("{in_use} packet buffers were not given back");
         }
-        let now = Instant::now();
-        if polled.is_none_or(|polled| now.duration_since(polled) >= LINK_POLL) {
-            polled = Some(now);
-            for (at, (watch, link)) in watches.iter_mut().zip(&config.links).enumerate() {
-                let (inside, outside) = shared.links_up(LinkIndex(at));
-                for event in watch.poll(now, inside, outside) {
-                    act(shared, LinkIndex(at), &link.name, watch, event);
+    }
+    steps.take("EAL", move || drop(session));
+    let left = steps.left;
+    let unfinished = (!left.is_empty()).then(|| format!("did not end when it was stopped: {}", left.join(", ")));
+    let fault = match (fault, unfinished) {
+        (Some(fault), Some(unfinished)) => Some(format!("{fault}; {unfinished}")),
+        (fault, unfinished) => fault.or(unfinished),
+    };
+    Ended { report, fault }
+}
+
+/// The thread that asks drivers for links.
+struct LinkThread {
+    heart: Arc<Heartbeat>,
+    stop: Arc<AtomicBool>,
+    thread: JoinHandle<()>,
+}
+
+impl LinkThread {
+    fn start(config: &Config, shared: &Arc<Shared>, board: &Arc<Board>) -> io::Result<Self> {
+        let named = |link: &config::Link| Named { name: link.name.clone(), propagate: link.link_propagation };
+        let links = Links::new(Arc::clone(shared), config.links.iter().map(named).collect());
+        let (heart, stop) = (Arc::new(Heartbeat::new("links")), Arc::new(AtomicBool::new(false)));
+        let (board, beats, stops) = (Arc::clone(board), Arc::clone(&heart), Arc::clone(&stop));
+        let thread = thread::Builder::new().name("links".into()).spawn(move || links.run(&board, &beats, &stops))?;
+        Ok(Self { heart, stop, thread })
+    }
+
+    /// Ends it; what it took down is up again then.
+    fn stop(self) {
+        self.stop.store(true, Ordering::Release);
+        self.thread.thread().unpark();
+        let _ = self.thread.join();
+    }
+}
+
+/// What is counted. What drivers lost is read where the link thread writes it down, so that nobody waits for a driver.
+fn ledger(config: &Config, shared: &Shared, board: &Arc<Board>) -> Ledger {
+    let (names, board) = (config.links.iter().map(|link| link.name.clone()).collect(), Arc::clone(board));
+    Ledger::new(shared.blocks.clone(), names).with_ports(move |link| board.link(link)).with_log(log::lines_lost)
+}
+
+/// Everything that must go round, but for the main thread and the one that watches.
+fn threads(shared: &Arc<Shared>, server: &Server, links: &LinkThread) -> Vec<Thread> {
+    let workers = (0..shared.blocks.len()).map(|worker| {
+        let shared = Arc::clone(shared);
+        Thread::worker(worker, move || shared.turns(worker))
+    });
+    let control = server.heartbeats().iter().map(|heart| Thread::needed(Arc::clone(heart)));
+    let links = std::iter::once(Thread::in_a_driver(Arc::clone(&links.heart)));
+    workers.chain(control).chain(links).chain(log::heartbeat().map(Thread::dispensable)).collect()
+}
+
+/// How it goes, in a line for the supervisor.
+fn status(config: &Config, workers: usize, board: Arc<Board>) -> impl Fn() -> String + Send + 'static {
+    let names: Vec<String> = config.links.iter().map(|link| link.name.clone()).collect();
+    move || {
+        let mut status = format!("forwarding on {workers} worker(s)");
+        for (at, name) in names.iter().enumerate() {
+            let LinkPorts { inside, outside } = board.link(LinkIndex(at));
+            for (side, port) in Side::ALL.into_iter().zip([inside, outside]) {
+                match port.link {
+                    Some(link) if link.kept_down => status += &format!("; link {name}: {} is kept down", side.name()),
+                    Some(link) if !link.up => status += &format!("; link {name}: {} is down", side.name()),
+                    _ => {}
                 }
             }
         }
-    }
-}
-
-fn act(shared: &Shared, index: LinkIndex, link: &str, watch: &mut LinkWatch, event: Event) {
-    let name = |side| match side {
-        Side::Inside => "inside",
-        Side::Outside => "outside",
-    };
-    let (side, up) = match event {
-        Event::Changed(side, up) => {
-            info!("link {link}: {} is {}", name(side), if up { "up" } else { "down" });
-            return;
-        }
-        Event::TakeDown(side) => (side, false),
-        Event::BringUp(side) => (side, true),
-    };
-    let what = if up { "up again: the other side is back" } else { "down: the other side has lost its link" };
-    match shared.set_link(index, side == Side::Inside, up) {
-        Ok(()) => warn!("link {link}: {} is taken {what}", name(side)),
-        Err(error) => {
-            warn!("link {link}: link state cannot be propagated: {error}");
-            watch.give_up();
+        match log::lines_lost() {
+            0 => status,
+            lost => status + &format!("; {lost} line(s) of the log are lost"),
         }
     }
 }

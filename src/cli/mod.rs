@@ -38,8 +38,8 @@ Examples:
   portcullis run --config /etc/portcullis/portcullis.toml      the daemon
   portcullis vm patch web1 --public-ipv4 203.0.113.5           lift a VM's restriction at once
 
-Exit codes: 0 done, 64 usage, 69 something is not there, 70 a bug, 71 the system refused, 77 permission,
-78 configuration.";
+Exit codes: 0 done, 64 usage, 69 something is not there, 70 a bug, 71 the system refused, 75 something
+stood still, 77 permission, 78 configuration.";
 
 #[derive(Debug, Subcommand)]
 enum Command {
@@ -88,6 +88,10 @@ pub fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             log::last_words(format_args!("portcullis: {failure}"));
+            if failure.exit == Exit::Stuck {
+                // Whatever stands still would keep an orderly exit from ending, too.
+                signal_hook::low_level::exit(Exit::Stuck as i32);
+            }
             ExitCode::from(failure.exit as u8)
         }
     }

@@ -10,14 +10,13 @@ use crate::exit::{Exit, Failure};
 /// Prints a text and ends its line.
 pub(super) fn print(text: &str) -> Result<(), Failure> {
     let mut out = io::stdout().lock();
-    printed(out.write_all(line(text).as_bytes()).and_then(|()| out.flush()))
+    printed(writeln!(out, "{}", text.trim_end()).and_then(|()| out.flush()))
 }
 
 /// The same, given up when nobody has read anything of it for so long.
 #[cfg(feature = "dpdk")]
 pub(super) fn print_within(text: &str, patience: std::time::Duration) -> Result<(), Failure> {
-    use crate::app::log::outlet::{Descriptor, write_all};
-    printed(write_all(&mut Descriptor(io::stdout()), line(text).as_bytes(), patience))
+    printed(crate::app::log::print(text, patience))
 }
 
 /// What became of something that was printed.
@@ -28,10 +27,6 @@ pub(super) fn printed(outcome: io::Result<()>) -> Result<(), Failure> {
         }
         _ => Ok(()),
     }
-}
-
-fn line(text: &str) -> String {
-    format!("{}\n", text.trim_end())
 }
 
 #[cfg(test)]

@@ -7,9 +7,10 @@ use std::time::Duration;
 use clap::Args;
 
 use super::render;
-use crate::app::run::{Preview, Run};
+use crate::app::run::{Ended, Preview, Run};
 use crate::exit::{Exit, Failure};
 use crate::host::eal;
+use crate::telemetry::report::Report;
 
 /// How long who reads the final counters may take nothing of them.
 const PRINTING: Duration = Duration::from_secs(2);
@@ -21,8 +22,8 @@ Examples:
   portcullis run --config portcullis.toml --vms vms.jsonl --dry-run
   portcullis run --config portcullis.toml -- --log-level pmd:debug
 
-SIGTERM and SIGINT stop it in order; the final counters go to standard output, the log to standard error
-(PORTCULLIS_LOG=debug for more of it).")]
+SIGTERM, SIGINT and SIGQUIT stop it in order; other signals but SIGKILL change nothing. The final counters go to standard
+output, the log to standard error (PORTCULLIS_LOG=debug for more of it).")]
 pub(super) struct RunArgs {
     /// The configuration file
     #[arg(long, value_name = "FILE")]
@@ -53,16 +54,26 @@ impl RunArgs {
             let preview = run.preview()?;
             return super::out::print(&if json { preview_json(&preview) } else { preview_text(&preview) });
         }
-        let report = run.run()?;
-        if json {
-            return super::out::print_within(
-                &serde_json::to_string(&report).map_err(|error| Failure::new(Exit::Bug, error))?,
-                PRINTING,
-            );
+        let show: fn(&Report) -> String = if json { as_json } else { as_text };
+        let Ended { report, fault } = run.run(show)?;
+        let printed = match report {
+            Some(report) => super::out::print_within(&show(&report), PRINTING),
+            None => Ok(()),
+        };
+        match fault {
+            Some(fault) => Err(Failure::new(Exit::Stuck, fault)),
+            None => printed,
         }
-        let document = serde_json::to_value(&report).map_err(|error| Failure::new(Exit::Bug, error))?;
-        super::out::print_within(&render::report(&document), PRINTING)
     }
+}
+
+fn as_json(report: &Report) -> String {
+    // Neither can fail: a report is numbers under names.
+    serde_json::to_string(report).unwrap_or_default()
+}
+
+fn as_text(report: &Report) -> String {
+    render::report(&serde_json::to_value(report).unwrap_or_default())
 }
 
 fn preview_text(preview: &Preview) -> String {

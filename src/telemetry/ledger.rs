@@ -34,6 +34,7 @@ pub struct Ledger {
     /// Names, in the order of the configuration.
     links: Vec<String>,
     ports: Ports,
+    log_lines_lost: fn() -> u64,
     /// How often numbers of VMs were given back.
     retired: AtomicU64,
 }
@@ -42,13 +43,26 @@ impl Ledger {
     /// Over the counters of each worker, and the names of the links.
     #[must_use]
     pub fn new(blocks: Vec<Arc<Block>>, links: Vec<String>) -> Self {
-        Self { blocks, links, ports: Box::new(|_| LinkPorts::default()), retired: AtomicU64::new(0) }
+        Self {
+            blocks,
+            links,
+            ports: Box::new(|_| LinkPorts::default()),
+            log_lines_lost: || 0,
+            retired: AtomicU64::new(0),
+        }
     }
 
     /// Where to ask the ports about themselves; nobody unless said.
     #[must_use]
     pub fn with_ports(mut self, ports: impl Fn(LinkIndex) -> LinkPorts + Send + Sync + 'static) -> Self {
         self.ports = Box::new(ports);
+        self
+    }
+
+    /// Where to ask how many lines of the log were lost; none unless said.
+    #[must_use]
+    pub fn with_log(mut self, lines_lost: fn() -> u64) -> Self {
+        self.log_lines_lost = lines_lost;
         self
     }
 
@@ -88,6 +102,7 @@ impl Ledger {
             }),
             vms: Named::default(),
             unknown: self.counted(None),
+            log_lines_lost: (self.log_lines_lost)(),
             balanced,
         }
     }
@@ -190,7 +205,8 @@ mod tests {
         let (ledger, blocks) = ledger();
         let missed = PortState { losses: PortLosses { rx_missed: 7, ..PortLosses::default() }, ..PortState::default() };
         let says = missed.clone();
-        let ledger = ledger.with_ports(move |_| LinkPorts { outside: says.clone(), ..LinkPorts::default() });
+        let ledger =
+            ledger.with_ports(move |_| LinkPorts { outside: says.clone(), ..LinkPorts::default() }).with_log(|| 3);
         for (block, more) in blocks.iter().zip(0..) {
             let mut burst = BurstCounts::default();
             burst.received(5 + more);
@@ -204,6 +220,7 @@ mod tests {
         let link = report.links.get("uplink").unwrap();
         assert_eq!((link.inside.rx, link.outside.tx, &link.outside.device), (11, 9, &missed));
         assert_eq!((&*link.inside.rx_by_worker, &*link.outside.rx_by_worker), (&[5, 6][..], &[0, 0][..]));
+        assert_eq!(report.log_lines_lost, 3);
         assert_eq!(report.reasons.egress.get("port_closed"), Some(&2));
         assert_eq!(report.reasons.ingress.get("port_closed"), Some(&0), "zeros too");
         assert_eq!(report.observed.egress.get("udp_mail"), Some(&2));

@@ -1,5 +1,6 @@
 //! What the box can say about itself: counters that workers write and anybody reads.
 
+pub mod board;
 pub mod counters;
 pub mod heartbeat;
 pub mod ledger;

@@ -5,12 +5,13 @@
 //! ```json
 //! {"schema":1,"revision":7,
 //!  "links":{"NAME":{"inside":{"rx":9,"tx":4,"rx_missed":0,"rx_no_mbuf":0,"rx_errors":0,"tx_errors":0,
-//!    "rx_too_long":0,"rx_tags_lost":0,"rx_tags_restored":0,"link":{"up":true,"speed_mbps":10000,"can_be_set":true},
+//!    "rx_too_long":0,"rx_tags_lost":0,"rx_tags_restored":0,"link":{"up":true,"speed_mbps":10000,"can_be_set":true,"kept_down":false},
 //!    "rx_by_worker":[9]},"outside":{}}},
 //!  "reasons":{"egress":{"port_closed":1},"ingress":{}},
 //!  "observed":{"egress":{"udp_mail":0},"ingress":{}},
 //!  "vms":{"web1":{"egress":{"allowed":0,"denied":1,"excepted":0,"would_deny":0},"ingress":{}}},
 //!  "unknown":{"egress":{},"ingress":{}},
+//!  "log_lines_lost":0,
 //!  "balanced":true}
 //! ```
 //!
@@ -47,6 +48,9 @@ pub struct Report<V = Named<Judged>> {
     pub vms: V,
     /// Judged frames that no VM answers for.
     pub unknown: Judged,
+    /// Lines of the process's log that could not be written.
+    #[serde(default)]
+    pub log_lines_lost: u64,
     /// Whether every link accounts for every frame, in both directions.
     pub balanced: bool,
 }
@@ -102,6 +106,9 @@ pub struct LinkState {
     /// Whether the box can take it down and up, thus pass on the other side's state; not asked where the configuration
     /// does not want it.
     pub can_be_set: Option<bool>,
+    /// Whether the box keeps it down, because the other side of the link has none.
+    #[serde(default)]
+    pub kept_down: bool,
 }
 
 /// Frames that a driver reports as lost; outside the balance.
@@ -148,8 +155,8 @@ impl<V> Report<V> {
     /// The same with other VMs.
     #[must_use]
     pub fn with_vms<W>(self, vms: W) -> Report<W> {
-        let Self { schema, revision, links, reasons, observed, vms: _, unknown, balanced } = self;
-        Report { schema, revision, links, reasons, observed, vms, unknown, balanced }
+        let Self { schema, revision, links, reasons, observed, vms: _, unknown, log_lines_lost, balanced } = self;
+        Report { schema, revision, links, reasons, observed, vms, unknown, log_lines_lost, balanced }
     }
 }
 
@@ -269,7 +276,7 @@ mod tests {
         let inside = PortReport { rx: 9, tx: 4, rx_by_worker: vec![4, 5], ..PortReport::default() };
         let losses = PortLosses { rx_missed: 3, ..PortLosses::default() };
         let driver = [("rx_crc_errors", 2)].into_iter().collect();
-        let link = Some(LinkState { up: true, speed_mbps: None, can_be_set: Some(false) });
+        let link = Some(LinkState { up: true, speed_mbps: None, can_be_set: Some(false), kept_down: true });
         let device = PortState { losses, driver, link, ..PortState::default() };
         let outside = PortReport { rx: 4, tx: 8, device, ..PortReport::default() };
         Report {
@@ -280,6 +287,7 @@ mod tests {
             observed: Both::default(),
             vms: [("web1", judged)].into_iter().collect(),
             unknown: Judged::default(),
+            log_lines_lost: 0,
             balanced: true,
         }
     }
@@ -296,10 +304,10 @@ mod tests {
             "{json}"
         );
         assert!(
-            json.contains(r#""link":{"up":true,"speed_mbps":null,"can_be_set":false},"driver":{"rx_crc_errors":2}"#),
+            json.contains(r#""link":{"up":true,"speed_mbps":null,"can_be_set":false,"kept_down":true},"driver":{"rx_crc_errors":2}"#),
             "{json}"
         );
-        assert!(json.ends_with(r#""balanced":true}"#), "{json}");
+        assert!(json.ends_with(r#""log_lines_lost":0,"balanced":true}"#), "{json}");
     }
 
     #[test]

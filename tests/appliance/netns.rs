@@ -33,7 +33,7 @@ const VM6: IpAddr = IpAddr::V6(Ipv6Addr::new(0xfd77, 0, 0, 0, 0, 0, 0, 2));
 const SHORT: Duration = Duration::from_millis(500);
 
 /// Whether to go without these tests. Not being root is no reason to pass: somebody must have said so.
-fn is_skipped() -> bool {
+pub(crate) fn is_skipped() -> bool {
     if is_left_out("netns", "no TCP goes through the box") {
         return true;
     }
@@ -45,10 +45,10 @@ fn is_skipped() -> bool {
 }
 
 /// A network namespace; it and all that is in it are gone afterwards.
-struct Namespace(String);
+pub(crate) struct Namespace(pub(crate) String);
 
 impl Namespace {
-    fn new(role: &str) -> Self {
+    pub(crate) fn new(role: &str) -> Self {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         let name = format!("portcullis-{role}-{}-{number}", std::process::id());
@@ -57,7 +57,7 @@ impl Namespace {
     }
 
     /// Runs something here. Sockets and processes made by it stay here.
-    fn enter<T: Send>(&self, act: impl FnOnce() -> T + Send) -> T {
+    pub(crate) fn enter<T: Send>(&self, act: impl FnOnce() -> T + Send) -> T {
         let file = std::fs::File::open(format!("/run/netns/{}", self.0)).unwrap();
         thread::scope(|scope| {
             let act = || {
@@ -127,7 +127,7 @@ impl Drop for Namespace {
     }
 }
 
-fn ip(args: &[&str]) -> String {
+pub(crate) fn ip(args: &[&str]) -> String {
     helper(Command::new("ip").args(args))
 }
 

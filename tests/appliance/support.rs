@@ -389,6 +389,19 @@ impl<'a> Daemon<'a> {
         Pid::from_child(&self.child.0)
     }
 
+    /// Its end, if it has come: what was signalled to it last, and the rest.
+    pub(crate) fn ended(&mut self) -> Option<(Option<i32>, Ended)> {
+        let status = self.child.0.try_wait().unwrap()?;
+        let ended = Ended { code: status.code(), stdout: content(&mut self.out), stderr: content(&mut self.err) };
+        Some((status.signal(), ended))
+    }
+
+    /// Sends it a signal.
+    #[track_caller]
+    pub(crate) fn signal(&self, signal: Signal) {
+        kill_process(self.pid(), signal).unwrap();
+    }
+
     /// Sends it a signal and waits for its end.
     #[track_caller]
     pub(crate) fn end(&mut self, signal: Signal) -> Ended {

@@ -77,6 +77,14 @@ pub fn last_words(words: impl fmt::Display) {
     let _ = write_all(&mut Descriptor(io::stderr()), format!("{words}\n").as_bytes(), PATIENCE);
 }
 
+/// Prints a text on standard output, as far as somebody takes it.
+///
+/// # Errors
+/// As [`write_all`](outlet::write_all).
+pub fn print(text: &str, patience: Duration) -> io::Result<()> {
+    write_all(&mut Descriptor(io::stdout()), format!("{}\n", text.trim_end()).as_bytes(), patience)
+}
+
 /// A panic says what it has to say like [`last_words`]. The usual way, a full pipe would keep a process that is about to
 /// end from ending.
 pub fn say_panics() {
