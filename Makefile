@@ -17,7 +17,7 @@ UNITDIR ?= $(PREFIX)/lib/systemd/system
 PCAPS := tests/pcaps
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo build test check fuzz bench install
+.PHONY: help setup demo build test check fuzz bench packages install
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -52,6 +52,9 @@ fuzz: ## fuzz each target for FUZZ_SECONDS (60)
 
 bench: build ## measure throughput against testpmd (BENCH_ARGS are passed on)
 	/usr/bin/python3 bench/run.py $(BENCH_ARGS)
+
+packages: ## do the packages that docs/operate.md names start the box? (root, mmdebstrap, network)
+	scripts/test-packages
 
 install: ## install what `make build` built: binary, systemd unit, default configuration
 	@test -x $(BINARY) || { echo "run 'make build' first (as an ordinary user)" >&2; exit 1; }

@@ -66,7 +66,7 @@ const FUNCTIONS: [&str; 41] = [
     "shim_tx_burst",
 ];
 
-const TYPES: [&str; 12] = [
+const TYPES: [&str; 13] = [
     "shim_lack",
     "shim_limit",
     "shim_link",
@@ -74,6 +74,7 @@ const TYPES: [&str; 12] = [
     "shim_port_info",
     "shim_port_refusals",
     "shim_port_setup",
+    "shim_release",
     "shim_stats",
     "shim_step",
     "shim_stripped",

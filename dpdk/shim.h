@@ -49,6 +49,12 @@ enum shim_limit {
 	SHIM_NAME_BYTES = 64,
 };
 
+/* The release that this was compiled for: structs and inline functions are its own. */
+enum shim_release {
+	SHIM_RELEASE_YEAR = RTE_VER_YEAR,
+	SHIM_RELEASE_MONTH = RTE_VER_MONTH,
+};
+
 /* A device as it describes itself; names are cut to fit and NUL-terminated. */
 struct shim_port_info {
 	char name[SHIM_NAME_BYTES];

@@ -68,6 +68,23 @@ pub(crate) struct Claims {
     pub(crate) lcores: BTreeSet<LcoreId>,
 }
 
+/// DPDK's name and version, as the library has them.
+fn version() -> String {
+    // SAFETY: answers a NUL-terminated text in a static buffer, the same at every call.
+    unsafe { CStr::from_ptr(sys::rte_version()) }.to_string_lossy().into_owned()
+}
+
+/// Structs and inline functions of the release that was built for are compiled in. The loader takes any library of the same
+/// file name; it must also be of the same year and month.
+fn same_release(built: (u32, u32), found: String) -> Result<(), Error> {
+    let number = found.rsplit(' ').next().unwrap_or_default();
+    let mut parts = number.split(['.', '-']).map(|part| part.parse().ok());
+    match (parts.next().flatten(), parts.next().flatten()) {
+        (Some(year), Some(month)) if (year, month) == built => Ok(()),
+        _ => Err(Error::Release { built, found }),
+    }
+}
+
 static STARTED: AtomicBool = AtomicBool::new(false);
 
 /// What to say, and with what to end, if EAL ends the process while it starts.
@@ -116,6 +133,7 @@ impl Eal {
             let Ok(text) = CString::new(argument.as_bytes()) else { return refuse(argument, "it holds a NUL byte") };
             owned.push(text);
         }
+        same_release((sys::SHIM_RELEASE_YEAR, sys::SHIM_RELEASE_MONTH), version())?;
         if STARTED.swap(true, Ordering::AcqRel) {
             return Err(Error::EalStartedBefore);
         }
@@ -192,8 +210,7 @@ impl Eal {
 
     /// DPDK's name and version, as in `DPDK 22.11.11`.
     pub fn version(&self) -> String {
-        // SAFETY: answers a NUL-terminated text in a static buffer, the same at every call.
-        unsafe { CStr::from_ptr(sys::rte_version()) }.to_string_lossy().into_owned()
+        version()
     }
 
     /// The directory where EAL keeps this process's run-time files, its telemetry socket among them. It outlives the
@@ -244,5 +261,22 @@ impl Errno {
     /// Names the port in an error about it.
     pub(crate) fn on_port(self, port: &str, action: &'static str) -> Error {
         Error::Port { port: port.to_owned(), action, cause: self }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_library_of_another_release_is_refused_in_words() {
+        for same in ["DPDK 22.11.11", "DPDK 22.11.0", "DPDK 22.11.0-rc2"] {
+            assert_eq!(same_release((22, 11), same.into()), Ok(()), "{same}");
+        }
+        assert_eq!(same_release((24, 3), "DPDK 24.03.0".into()), Ok(()));
+        for other in ["DPDK 23.03.0", "DPDK 22.07.2", "DPDK", ""] {
+            let error = same_release((22, 11), other.into()).unwrap_err().to_string();
+            assert!(error.contains("built for DPDK 22.11 and has been given"), "{error}");
+        }
     }
 }

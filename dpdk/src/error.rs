@@ -47,6 +47,17 @@ pub enum Error {
     /// EAL starts once per process, whether that went well or not.
     #[error("DPDK's EAL was already started in this process; it can be started only once")]
     EalStartedBefore,
+    /// The library is of another release than what this was compiled for.
+    #[error(
+        "this binary was built for DPDK {}.{:02} and has been given {found}; functions and structures differ, so build it \
+         where it runs", built.0, built.1
+    )]
+    Release {
+        /// Year and month that the build saw.
+        built: (u32, u32),
+        /// What the library says of itself.
+        found: String,
+    },
     /// An EAL argument that is refused before DPDK sees it.
     #[error("EAL argument {argument:?} refused: {why}")]
     EalArgument {
