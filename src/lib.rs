@@ -10,27 +10,13 @@
 //!                    vm::registry (truth)    │                         ▼                              │
 //!                              │ writes      │              identify ─▶ class ─▶ verdict ─▶ drop      │
 //!                              ▼             └───────▲──────────────────────────┬─────────────────────┘
-//!                    vm::table (shared) ─────────────┘ reads, wait-free         ▼ own
+//!                    table (shared) ─────────────────┘ reads, wait-free         ▼ own
 //!                              │                                     telemetry::counters
 //!                              └── grace period: every worker has passed ──▶ reply
 //! ```
 //!
-//! The map, from the bytes up (a module uses only what stands above it here):
-//!
-//! | module | what it is |
-//! |---|---|
-//! | [`packet`] | bytes → what the box can see; no policy, no panic, no allocation |
-//! | [`vm`] | VM records, the registry (writable truth), the table (what workers read) and its grace periods |
-//! | [`policy`] | classes, identity, verdicts; the one pure function that decides, and its explanation in words |
-//! | [`port`] | receive and transmit queues as traits; in memory for tests, over DPDK for real |
-//! | [`telemetry`] | counters that workers write, and the statistics document |
-//! | [`dataplane`] | one burst through the policy; the loop of one worker |
-//! | [`control`] | the control socket: wire contract, handler, server, client |
-//! | [`config`] | the configuration file |
-//! | [`app`] | the assembly: EAL, memory, links, watchdog, `run` and `replay` |
-//! | [`cli`] | what may be typed and what is printed |
-//!
-//! Beside them stand three leaves: [`cpu`] (the only `unsafe` of this crate), [`exit`] and [`suggest`].
+//! What each part is, who may use whom, and why: `docs/design.md`, which `tests/contract` holds to the code. How a frame and a
+//! change travel through it: `docs/life.md`. What the words mean: `docs/glossary.md`.
 #![deny(unsafe_code)]
 
 pub mod app;

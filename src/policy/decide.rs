@@ -152,7 +152,7 @@ pub fn judge(snapshot: Snapshot<'_>, case: &Case) -> Judgement {
     Judgement { verdict, identity, tally }
 }
 
-/// Rules 7 and 8.
+/// Rules 7 (destination, opaque) and 8 (source).
 fn denial(settings: &Settings, identity: &Identity, case: &Case) -> Option<DropReason> {
     denial_where(case, |port| match port {
         Some(port) => identity.closes(settings, port),
@@ -160,7 +160,7 @@ fn denial(settings: &Settings, identity: &Identity, case: &Case) -> Option<DropR
     })
 }
 
-/// Rules 7 and 8, where `closes` says what is closed: a port, or any at all.
+/// Rules 7 (destination, opaque) and 8 (source), where `closes` says what is closed: a port, or any at all.
 fn denial_where(case: &Case, closes: impl Fn(Option<u16>) -> bool) -> Option<DropReason> {
     match case.subject {
         Err(opaque) => closes(None).then(|| opaque_reason(opaque)),

@@ -14,54 +14,6 @@ use serde_json::{Value, json};
 use crate::files::{self, PYTHON};
 use crate::support::{Lab, assert_balance, helper, number, pcap};
 
-/// As docs/policy.md lists them.
-const DROP_REASONS: [&str; 16] = [
-    "port_closed",
-    "reply_closed",
-    "opaque_malformed",
-    "opaque_fragment",
-    "opaque_header_chain",
-    "opaque_vlan_depth",
-    "spoof_ip",
-    "spoof_mac",
-    "missing_evidence",
-    "arp_guard",
-    "nd_guard",
-    "ra_guard",
-    "dhcp_guard",
-    "runt",
-    "tx_full",
-    "shutdown",
-];
-
-/// As docs/policy.md lists them.
-const OBSERVATIONS: [&str; 24] = [
-    "spoof_ip",
-    "spoof_mac",
-    "missing_evidence",
-    "udp_mail",
-    "excepted",
-    "would_deny",
-    "later_fragment",
-    "tunnel_pppoe",
-    "tunnel_mpls",
-    "tunnel_macsec",
-    "tunnel_ipip",
-    "tunnel_6in4",
-    "tunnel_gre",
-    "tunnel_esp",
-    "tunnel_etherip",
-    "tunnel_l2tp",
-    "tunnel_vxlan",
-    "tunnel_geneve",
-    "tunnel_gtp_u",
-    "tunnel_teredo",
-    "tunnel_wireguard",
-    "tunnel_other",
-    "reject_sent",
-    "reject_suppressed",
-];
-
 /// A file of `tests/pcaps`.
 fn kept(name: &str) -> String {
     files::path("pcaps").join(name).to_str().unwrap().to_owned()
@@ -146,8 +98,8 @@ fn the_document_has_the_documented_shape_and_every_name_in_it() {
     }
     assert_members(&stats["vms"], &["mail1", "web1"]);
     for way in ["egress", "ingress"] {
-        assert_members(&stats["reasons"][way], &DROP_REASONS);
-        assert_members(&stats["observed"][way], &OBSERVATIONS);
+        assert_members(&stats["reasons"][way], &DropReason::ALL.map(DropReason::name));
+        assert_members(&stats["observed"][way], &Observed::ALL.map(Observed::name));
         for judged in [&stats["vms"]["web1"][way], &stats["unknown"][way]] {
             assert_members(judged, &["allowed", "denied", "excepted", "would_deny"]);
         }

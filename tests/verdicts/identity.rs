@@ -1,4 +1,4 @@
-//! "Whose frame is it?" at `identity = "mail"`: "Privilege needs agreeing evidence; missing evidence means restricted."
+//! "Whose frame is it?" at `identity = "mail"`: "An exemption needs them to agree; silence counts as "restricted"."
 //!
 //! Rows are read with the source on egress and with the destination on ingress, so every row is asked both ways.
 
@@ -21,9 +21,9 @@ const B: Station = VM_B;
 const ONLY_IPV4: Station = Station { id: "only-ipv4", ..VM_C };
 /// Unrestricted, and lists no IPv4 address.
 const ONLY_IPV6: Station = Station { id: "only-ipv6", ..VM_D };
-/// Unrestricted, "inventory by MAC only".
+/// Unrestricted, known by MAC alone.
 const MAC_ONLY: Station = Station::vm("mac-only", 5);
-/// Unrestricted, "inventory by IP only".
+/// Unrestricted, known by address alone.
 const IP_ONLY: Station = Station::vm("ip-only", 6);
 /// Restricted, inventory by IP only.
 const IP_ONLY_CLOSED: Station = Station::vm("ip-only-closed", 7);
@@ -97,7 +97,7 @@ fn mac_and_ip_of_one_vm_are_that_vm() {
 
 #[test]
 fn the_class_belongs_to_the_vm_whichever_of_its_nics_and_addresses_it_uses() {
-    // "It belongs to the VM: both families, all its NICs."
+    // "One class covers every NIC and both address families of its VM."
     let second = Station { id: B.id, ..Station::vm("", 0x22) };
     let line = format!(
         r#"{{"id":"{}","macs":["{}","{}"],"ips":["{}","{}","{}"],"public_ipv4":"{}"}}"#,
@@ -147,7 +147,7 @@ fn a_family_of_which_the_vm_lists_nothing_is_missing_evidence() {
 
 #[test]
 fn a_link_local_address_is_missing_evidence_for_whoever_lists_addresses() {
-    // "or the source is fe80::/10"
+    // "or it is link-local (fe80::/10)"
     let world = a_world().build();
     for vm in [B, ONLY_IPV4, ONLY_IPV6] {
         let frame = frame().ipv6().from(link_local(vm)).to(PEER);
@@ -165,7 +165,7 @@ fn a_link_local_address_is_missing_evidence_for_whoever_lists_addresses() {
 
 #[test]
 fn missing_evidence_names_only_the_drop_that_rests_on_it() {
-    // "a finding names the drop when the frame is denied because of it": the class of A closes 25 anyway.
+    // "if the VM's own class and mode would have let it pass": the class of A closes 25 anyway.
     let mta = Station::vm("mta", 9);
     let world = a_world().class("mta-only", &[25]).of_class(mta, "mta-only").build();
     let frame = || frame().ipv6().from(link_local(mta)).to(PEER);
@@ -267,7 +267,7 @@ fn a_vm_that_lists_no_mac_is_known_by_its_ip() {
 
 #[test]
 fn whom_nothing_names_is_unknown() {
-    // | nobody | nobody | the `unknown` class |; "Class from the configuration, default `restricted`."
+    // "Their class is `policy.unknown_class`, `restricted` by default."
     for port in MAIL_PORTS {
         each_way(&a_world().build(), frame().from(NOBODY).to(PEER).tcp(port), &denied(NOBODY, PortClosed));
     }
@@ -332,7 +332,7 @@ fn what_is_neither_ip_nor_opaque_is_not_judged() {
 
 #[test]
 fn a_contradiction_never_gains() {
-    // "closed is the union of `restricted` and of every class that the evidence names"
+    // "a port is closed if any of them closes it: contradicting oneself never opens anything"
     let world = a_world().build();
     for (station, counted_for) in [(ODD.with_ips_of(B), ODD), (B.with_ips_of(ODD), B)] {
         for port in [25, 465, 587, 2525] {
@@ -407,7 +407,7 @@ fn the_longest_prefix_wins() {
 
 #[test]
 fn tenants_in_different_scopes_may_use_the_same_addresses() {
-    // "all look-ups are (scope, address)"; "the outermost tag whose id is not 0"
+    // "All look-ups are made inside the frame's scope."
     let here = VM_A;
     let there = Station { id: "vm-a-of-scope-1", ..VM_A };
     let line = format!(

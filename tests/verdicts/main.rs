@@ -5,8 +5,8 @@
 //! The balance is asserted with each (`testkit::World`).
 //!
 //! - `identity`: "Whose frame is it?"
-//! - `sight`: "What can the box see?"
-//! - `order`: "Verdict, in order", relays, monitor mode, directions, classes, counting
+//! - `sight`: "What the box can see"
+//! - `order`: "The verdict", relays, monitor mode, directions, classes, counting
 //!
 //! Not here because not built yet: identity = strict and its guards, exceptions, deny = reject.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a test may end in a panic")]

@@ -1,4 +1,4 @@
-//! "Verdict, in order (first match decides)": the rules, then relays, monitor mode, directions, classes and counting.
+//! "In this order; the first that applies decides.": the rules, then relays, monitor mode, directions, classes and counting.
 
 use portcullis::model::Direction::{self, Egress, Ingress};
 use portcullis::policy::DropReason::*;
@@ -41,7 +41,7 @@ fn every_other_port_is_forwarded_without_looking_the_vm_up() {
 
 #[test]
 fn tcp_flags_never_matter() {
-    // "every segment is judged, so a revocation cuts a running session at its next segment"
+    // "every segment is judged, so taking a permission away cuts running sessions at their next segment"
     for flags in 0..=255 {
         each_way(&a_world(), frame().from(VM_A).to(PEER).tcp(25).flags(flags), &denied(VM_A, PortClosed));
         let answer = frame().from(PEER).to(VM_A).tcp_from(25).flags(flags);
@@ -53,7 +53,7 @@ fn tcp_flags_never_matter() {
 
 #[test]
 fn what_comes_in_from_a_closed_port_is_an_answer_that_is_closed() {
-    // "Rule 8 stops "triangular" spam"
+    // "Rule 8 is against triangular spam"
     for port in MAIL_PORTS {
         for answer in both_families(frame().from(PEER).to(VM_A).tcp_from(port)) {
             assert_eq!(a_world().ingress(answer), denied(VM_A, ReplyClosed));
@@ -69,7 +69,7 @@ fn what_comes_in_from_a_closed_port_is_an_answer_that_is_closed() {
 
 #[test]
 fn what_leaves_from_a_closed_port_passes() {
-    // "egress: destination; ingress: destination and source"
+    // "Relevant is the destination port and, on ingress, the source port too."
     for port in MAIL_PORTS {
         for frame in both_families(frame().from(VM_A).to(PEER).tcp_from(port)) {
             assert_eq!(a_world().egress(frame), passes());
@@ -135,7 +135,7 @@ fn a_class_of_its_own_closes_its_own_ports_and_no_others() {
 
 #[test]
 fn the_ports_of_restricted_are_configured() {
-    // "The grid later reopened 465 and 587": data, not code.
+    // "the configuration may change its ports"
     let world = world().class("restricted", &[25]).restricted(VM_A).build();
     each_way(&world, frame().from(VM_A).to(PEER).tcp(25), &denied(VM_A, PortClosed));
     each_way(&world, frame().from(VM_A).to(PEER).tcp(587), &passes());
@@ -143,7 +143,7 @@ fn the_ports_of_restricted_are_configured() {
 
 #[test]
 fn the_operators_class_overrides_the_public_address() {
-    // "the override if set, else `unrestricted` if it has a `public_ipv4`, else `restricted`"
+    // "a record that names none means `unrestricted` if it holds a public IPv4 address, else `restricted`"
     let Station { id, mac, ipv4, ipv6 } = VM_A;
     let line = |more: &str| format!(r#"{{"id":"{id}","macs":["{mac}"],"ips":["{ipv6}","{ipv4}"]{more}}}"#);
     let public = format!(r#","public_ipv4":"{ipv4}""#);
@@ -160,7 +160,7 @@ fn the_operators_class_overrides_the_public_address() {
 
 #[test]
 fn an_opaque_frame_is_judged_as_if_it_went_to_a_mail_port() {
-    // "dropped for a class that closes any port, forwarded for one that closes none": 2525 will do.
+    // "an opaque frame is dropped (`opaque_*`) if anything at all is closed": 2525 will do.
     let world = world().class("games", &[2525]).class("nothing", &[]);
     let world = world.of_class(VM_A, "games").of_class(VM_B, "nothing").build();
     each_way(&world, frame().from(VM_A).to(PEER).fragment(1, true), &denied(VM_A, OpaqueFragment));
@@ -201,7 +201,7 @@ fn a_relay_covers_its_own_ports_and_address_only() {
 
 #[test]
 fn on_ingress_a_relay_covers_its_answers_only() {
-    // "on ingress its answers (source address and port, rule 8) only"
+    // "on ingress the source address and port, and then only rule 8 is lifted"
     let world = a_world_with_relay();
     for smtp in both_families(frame().from(RELAY).to(VM_A).tcp(587)) {
         assert_eq!(world.ingress(smtp), denied(VM_A, PortClosed));
@@ -233,7 +233,7 @@ fn a_relay_applies_where_evidence_is_only_missing() {
 
 #[test]
 fn a_relay_does_not_apply_to_a_frame_that_goes_elsewhere_afterwards() {
-    // "a frame with an IPv4 source route or a routing header with segments left"
+    // "to a frame with an IPv4 source route or an IPv6 routing header with segments left"
     let world = a_world_with_relay();
     let smtp = || frame().from(VM_A).to(RELAY).tcp(587);
     let loose = [131, 7, 4, 198, 51, 100, 7, 0];
@@ -291,7 +291,7 @@ fn the_unknown_may_be_watched_by_their_class() {
 
 #[test]
 fn a_monitored_vm_or_class_is_not_an_invitation_to_borrow_its_name() {
-    // "On a VM or class it applies only where identity agrees"
+    // "On a VM or a class it applies only to frames without any finding"
     let world = world().monitored(VM_A).monitored_class("watch", &[25]).of_class(VM_B, "watch").restricted(VM_C);
     let world = world.unrestricted(VM_D).build();
     for watched in [VM_A, VM_B] {
@@ -314,7 +314,7 @@ fn the_boxs_monitor_mode_covers_contradictions_too() {
     each_way(&world, spoofed, &would_deny(VM_A).observing(Observed::SpoofIp));
     let spoofed = frame().from(NOBODY.with_ips_of(VM_B)).to(PEER).tcp(25);
     each_way(&world, spoofed, &would_deny(VM_B).observing(Observed::SpoofMac));
-    // "none covers `runt` or `tx_full`"
+    // "It never covers `runt`, `tx_full` and `shutdown`."
     assert_eq!(world.egress(frame().cut(13)), drops(Runt));
     let run = world.run(Egress, [Frame::from(&frame().tcp(443).bytes()[..])], 0);
     assert_eq!((run.sent.len(), run.lane.dropped(TxFull)), (0, 1));

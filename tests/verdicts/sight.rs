@@ -1,4 +1,4 @@
-//! "What can the box see?": every row of the table, from a restricted VM, which shows what the box saw, and from an
+//! "What the box can see": every row of the table, from a restricted VM, which shows what the box saw, and from an
 //! unrestricted one, whom nothing of it may cost a frame.
 
 use portcullis::model::{Direction, MacAddr};
@@ -43,8 +43,7 @@ fn looked_through_in_both_families(shape: impl Fn(FrameBuilder) -> FrameBuilder)
     looked_through(|frame| shape(frame).ipv6());
 }
 
-/// "judged as if it went to a mail port", whatever the port: dropped for a class that closes any, forwarded for one
-/// that closes none.
+/// "an opaque frame is dropped (`opaque_*`) if anything at all is closed", whatever the port.
 #[track_caller]
 fn opaque(reason: DropReason, shape: impl Fn(FrameBuilder) -> FrameBuilder) {
     let world = a_world();
@@ -56,7 +55,7 @@ fn opaque(reason: DropReason, shape: impl Fn(FrameBuilder) -> FrameBuilder) {
     }
 }
 
-/// Opaque, and the addresses cannot be read: "A's if A lists no address at all, else `missing_evidence`".
+/// Opaque, and the addresses cannot be read: "A if A lists no address, else A and `restricted` together".
 #[track_caller]
 fn opaque_without_addresses(reason: DropReason, shape: impl Fn(FrameBuilder) -> FrameBuilder) {
     let world = a_world();
@@ -120,8 +119,8 @@ fn other_types_hide_what_they_announce_and_are_counted() {
 
 #[test]
 fn ip_in_802_3_is_looked_through() {
-    // "LLC/SNAP AA-AA-03 and OUI 00-00-00 or 00-00-F8, or LLC SAP 06, carrying IPv4/IPv6 or a tag; also behind a tag,
-    // also with a false length (RFC 1042; a known filter bypass: VU#855201, CVE-2021-27853)"
+    // "is 802.3 with an LLC/SNAP header (OUI 00-00-00 or 00-00-F8) or SAP 06 in front of IP or a tag, whatever its length
+    // field claims"
     for oui in [[0, 0, 0], [0, 0, 0xf8]] {
         looked_through_in_both_families(|frame| frame.snap_oui(oui));
         looked_through_in_both_families(|frame| frame.snap_oui(oui).vlan(7));
@@ -161,7 +160,7 @@ fn other_802_3_frames_are_not_ip() {
 
 #[test]
 fn ports_stand_at_the_true_header_length() {
-    // "IPv4 with options: ports at the true header length." The options look like TCP to 443, or to 25.
+    // "ports are read where the header really ends". The options look like TCP to 443, or to 25.
     let decoy_443 = [1, 1, 1, 0xbb].repeat(10);
     let decoy_25 = [0, 25, 0, 25].repeat(10);
     for words in 1..=10 {
@@ -341,8 +340,8 @@ fn a_first_fragment_whose_chain_ends_in_something_else_is_not_tcp() {
 
 #[test]
 fn early_later_fragments_can_bring_or_overwrite_ports() {
-    // "IPv4 TCP later fragment at offset 1 or 2; IPv4 AH or any IPv6 later fragment at offset below 35, whatever its
-    // next header" (RFC 3128, 5722)
+    // "is a later IPv4 TCP fragment at offset 8 or 16 bytes"; "is a later fragment behind IPv4 AH, or any in IPv6, below
+    // offset 280 bytes"
     for more in [false, true] {
         for offset in [1, 2] {
             opaque(OpaqueFragment, |frame| frame.fragment(offset, more));
@@ -446,7 +445,7 @@ fn tunnels_are_counted_by_kind_and_their_inside_is_not_judged() {
 
 #[test]
 fn types_that_announce_no_packet_pass_uncounted() {
-    // "ARP, RARP, Wake-on-LAN, pause frames, slow protocols, PPPoE discovery, EAPOL, LLDP, PTP, CFM, loopback tests"
+    // "is of a type that announces no packet", in the order of that row.
     for ether_type in [0x0806, 0x8035, 0x0842, 0x8808, 0x8809, 0x8863, 0x888e, 0x88cc, 0x88f7, 0x8902, 0x9000] {
         other(&frame().ether(ether_type, &frame().tcp(25).bytes()[14..]), None);
         other(&frame().vlan(7).ether(ether_type, &[]), None);
