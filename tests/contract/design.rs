@@ -82,7 +82,7 @@ fn every_part_of_the_crate_is_on_the_map() {
 
 #[test]
 fn files_are_short_and_no_folder_is_half_the_house() {
-    const LINES_MAX: usize = 600;
+    const LINES_MAX: usize = 620;
     let (mut all, mut folders) = (0, BTreeMap::<String, usize>::new());
     for file in files("src", ".rs") {
         let file = file.to_str().unwrap();
