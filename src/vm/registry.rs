@@ -2,7 +2,7 @@
 //!
 //! A change goes through steps, each with a name:
 //!
-//! 1. *drafted*: all its edits are checked together, and nothing is touched ([`draft`](super::draft));
+//! 1. *drafted*: all its edits are checked together, and nothing is touched (`draft`);
 //! 2. *staged*: it is true here and written into the open batch of the table, which no worker sees;
 //! 3. *committed*: the journal has it ([`Journal`]);
 //! 4. *published*: workers see it from their next turn on;

@@ -1,7 +1,7 @@
 //! The log, and last words: lines on standard error that never hold anybody up and never fail.
 //!
 //! Who reads the log is not in our hands: a pipe that nobody empties, a full disk, a reader that has gone away. None of
-//! them may stop a frame, a change, or the end of the process. So lines are handed over ([`spool`]) to a thread that
+//! them may stop a frame, a change, or the end of the process. So lines are handed over (`spool`) to a thread that
 //! writes when there is room ([`outlet`]); what cannot be written is counted ([`lines_lost`]) and spoken of later.
 
 pub mod outlet;
@@ -80,7 +80,7 @@ pub fn last_words(words: impl fmt::Display) {
 /// Prints a text on standard output, as far as somebody takes it.
 ///
 /// # Errors
-/// As [`write_all`](outlet::write_all).
+/// As [`write_all`].
 pub fn print(text: &str, patience: Duration) -> io::Result<()> {
     write_all(&mut Descriptor(io::stdout()), format!("{}\n", text.trim_end()).as_bytes(), patience)
 }
