@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use dpdk::{Eal, Errno, log};
 use tracing::{debug, error, info, warn};
@@ -127,6 +128,12 @@ pub fn init(args: &[String], last_words: fn(&str)) -> Result<Session, Failure> {
 
 static LAST_WORDS: OnceLock<fn(&str)> = OnceLock::new();
 
+/// What EAL says, in its log alone, when a process of the same file prefix runs: its errno is that of a wrong argument.
+const PREFIX_TAKEN: &str = "Is another primary process running?";
+
+/// Whether EAL has said so.
+static PREFIX_IS_TAKEN: AtomicBool = AtomicBool::new(false);
+
 /// DPDK has ended the process: with the negative of an errno, cut to what a status holds.
 fn ended(status: i32) -> i32 {
     let exit = if status & 0xff == -Errno::INVAL.0 & 0xff { Exit::Configuration } else { Exit::Os };
@@ -143,6 +150,10 @@ fn ended(status: i32) -> i32 {
 fn explain(error: &dpdk::Error, args: &[String]) -> String {
     let ordinary = args.iter().any(|word| word == "--no-huge");
     match error {
+        dpdk::Error::EalInit { .. } if PREFIX_IS_TAKEN.load(Ordering::Relaxed) => {
+            "DPDK's EAL did not start: another process runs with the same `dpdk.file_prefix`; stop it, or choose another prefix"
+                .to_owned()
+        }
         dpdk::Error::EalInit { .. } if !ordinary => {
             let asked = args.windows(2).find(|pair| pair.first().is_some_and(|word| word == "-m"));
             let asked = asked.and_then(|pair| pair.get(1)).map_or_else(String::new, |mib| format!(" {mib} MiB of"));
@@ -161,6 +172,7 @@ fn explain(error: &dpdk::Error, args: &[String]) -> String {
 fn exit(error: &dpdk::Error) -> Exit {
     match error {
         dpdk::Error::EalInit { cause, .. } if *cause == Errno::NODEV => Exit::Unavailable,
+        dpdk::Error::EalInit { .. } if PREFIX_IS_TAKEN.load(Ordering::Relaxed) => Exit::Os,
         dpdk::Error::EalInit { cause, .. } if *cause == Errno::INVAL => Exit::Configuration,
         dpdk::Error::EalArgument { .. } => Exit::Configuration,
         _ => Exit::Os,
@@ -169,6 +181,9 @@ fn exit(error: &dpdk::Error) -> Exit {
 
 fn forward(level: log::Level, text: &str) {
     let text = text.trim_end();
+    if text.contains(PREFIX_TAKEN) {
+        PREFIX_IS_TAKEN.store(true, Ordering::Relaxed);
+    }
     if eal_noise::is_harmless(text) {
         debug!(target: "eal", "{text}");
         return;

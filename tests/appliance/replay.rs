@@ -76,7 +76,10 @@ fn the_document_has_the_documented_shape_and_every_name_in_it() {
     let lab = Lab::new();
     let [vms, inside] = ["demo-vms.jsonl", "demo-inside.pcap"].map(kept);
     let stats = replay(&lab, &["--vms", &vms, "--inside", &inside]);
-    assert_members(&stats, &["schema", "revision", "links", "reasons", "observed", "vms", "unknown", "balanced"]);
+    assert_members(
+        &stats,
+        &["schema", "revision", "links", "reasons", "observed", "vms", "unknown", "log_lines_lost", "balanced"],
+    );
     assert_eq!((&stats["schema"], &stats["revision"]), (&json!(1), &json!(1)));
     assert_members(&stats["links"], &["link0"]);
     assert_members(&stats["links"]["link0"], &["inside", "outside"]);
