@@ -21,7 +21,7 @@ use std::time::{Duration, Instant};
 use clap::Parser;
 use crossbeam::utils::CachePadded;
 use dpdk::{Burst, Eal, Mempool, Port, PortConfig, RxQueue, Started, TxQueue};
-use portcullis::app::vms::{self, VmFile};
+use portcullis::app::vms::{self, BadLines};
 use portcullis::capture;
 use portcullis::config::Config;
 use portcullis::dataplane::{LinkQueues, QueuePair, Worker};
@@ -98,7 +98,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     config.table.keys = args.table_keys.unwrap_or(config.table.keys);
     let settings = config.policy()?;
     let (mut registry, mut readers) = vms::create(&config, &settings, 1)?;
-    VmFile::read(&input.vms)?.load(&mut registry)?;
+    vms::read(&input.vms, &config, &settings, BadLines::Refuse, &mut Vec::new())?.load(&mut registry)?;
     let policy_drops = input.share_dropped(registry.snapshot())?;
 
     // The capture's frames live in the pool, beside rings and caches.

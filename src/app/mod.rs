@@ -1,6 +1,8 @@
 //! The assembly: the only place that names both planes.
 
 #[cfg(feature = "dpdk")]
+pub mod boot;
+#[cfg(feature = "dpdk")]
 pub mod engine;
 pub mod log;
 #[cfg(feature = "dpdk")]

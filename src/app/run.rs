@@ -5,16 +5,16 @@
 //! no more frames, then the ports. [`watch`](super::watch) sees to it that every thread goes round, and that the stop ends.
 
 use std::io;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
 
 use tracing::{error, info, warn};
 
-use super::engine::{Engine, EngineError, Shared};
+use super::boot::{Asked, Prepared};
+use super::engine::{Engine, Shared};
 use super::log;
-use super::vms::{self, VmFile};
+use super::vms;
 use super::watch::life::{Life, Running, Stop, Thread};
 use super::watch::link::Side;
 use super::watch::links::{Links, Named};
@@ -25,9 +25,8 @@ use crate::control::State;
 use crate::control::server::Server;
 use crate::control::socket::{Socket, SocketError};
 use crate::exit::{Exit, Failure};
-use crate::host::cores::Cores;
 use crate::host::eal::{self, Session};
-use crate::host::memory::{self, Plan};
+use crate::host::memory::Plan;
 use crate::model::{LinkIndex, Revision};
 use crate::telemetry::board::Board;
 use crate::telemetry::heartbeat::Heartbeat;
@@ -37,66 +36,11 @@ use crate::telemetry::report::Report;
 /// What to run.
 #[derive(Clone, Debug)]
 pub struct Run {
-    /// The configuration file.
-    pub config: PathBuf,
-    /// VM lines to start with.
-    pub vms: Option<PathBuf>,
-    /// Path of the control socket, if not the configuration's.
-    pub socket: Option<PathBuf>,
-    /// More EAL options.
-    pub eal: Vec<String>,
-}
-
-/// What a run would do.
-#[derive(Clone, Debug)]
-pub struct Preview {
-    /// EAL's argument vector.
-    pub eal_arguments: Vec<String>,
-    /// CPUs.
-    pub cores: Cores,
-    /// Memory.
-    pub plan: Plan,
-    /// The configuration.
-    pub config: Config,
+    /// All there is to it.
+    pub asked: Asked,
 }
 
 impl Run {
-    /// Works everything out and starts nothing.
-    ///
-    /// # Errors
-    /// A configuration that cannot be.
-    pub fn preview(&self) -> Result<Preview, Failure> {
-        let mut config = Config::load(&self.config)?;
-        if config.links.is_empty() {
-            let message = format!(
-                "{}: no link is configured, so nothing would be forwarded; add a [[link]] with name, inside and outside",
-                self.config.display()
-            );
-            return Err(Failure::new(Exit::Configuration, message));
-        }
-        if let Some(socket) = &self.socket {
-            config.control.socket.clone_from(socket);
-        }
-        let cores = Cores::choose(config.dpdk.cores.as_deref(), config.dpdk.main_core, &eal::available_cpus())
-            .map_err(|error| Failure::new(Exit::Configuration, format_args!("{}: {error}", self.config.display())))?;
-        let workers = u32::try_from(cores.workers.len()).unwrap_or(u32::MAX);
-        // With EAL's own `-l` or `--lcores` the number of workers is EAL's; the engine checks again.
-        let raw_cores = self
-            .eal
-            .iter()
-            .chain(&config.dpdk.extra_args)
-            .any(|word| word.starts_with("-l") || word.starts_with("--lcores"));
-        if let Some(link) =
-            config.links.iter().find(|link| !raw_cores && link.queues.is_some_and(|queues| u32::from(queues) > workers))
-        {
-            let (link, queues, workers) = (link.name.clone(), link.queues.unwrap_or_default(), cores.workers.len());
-            return Err(EngineError::TooManyQueues { link, queues, workers }.into());
-        }
-        let plan = memory::plan(&config, workers);
-        let eal_arguments = eal::arguments(&config, &cores, plan, &self.eal)?;
-        Ok(Preview { eal_arguments, cores, plan, config })
-    }
-
     /// Runs until a signal asks for the end, or a thread stands still. `show` makes the counters a text, for an end that
     /// leaves no time to return them.
     ///
@@ -106,14 +50,8 @@ impl Run {
         let refused = |error: io::Error| Failure::new(Exit::Os, error);
         let mut signals = Signals::take_over().map_err(refused)?;
         let mut life = Life::begin(Arc::clone(signals.stop())).map_err(refused)?;
-        let Preview { eal_arguments, cores, plan, config } = self.preview()?;
-        let settings = config.policy().map_err(|error| Failure::new(Exit::Configuration, error))?;
-        let vms = self.vms.as_deref().map(VmFile::read).transpose()?;
-        if let Some(vms) = &vms {
-            // Everything that the lines can have wrong is found before anything starts.
-            let (mut registry, _) = vms::create(&config, &settings, 0)?;
-            vms.load(&mut registry)?;
-        }
+        let Prepared { eal_arguments, cores, plan, config, settings, vms, alarms } = self.asked.prepare()?;
+        alarms.iter().for_each(|alarm| error!("{alarm}"));
         let socket = Socket::take(&config.control.socket).map_err(socket_failure)?;
         info!("workers on CPUs {:?}, everything else on CPU {}", cores.workers, cores.main);
         let Plan { mbufs, room_bytes, memory_mib, .. } = plan;

@@ -7,9 +7,12 @@ use crate::exit::{Exit, Failure};
 use crate::policy::{Reader, Settings};
 use crate::table::Capacity;
 use crate::vm::edit::Edit;
-use crate::vm::lines;
+use crate::vm::lines::{self, LineError};
 use crate::vm::record::VmSet;
 use crate::vm::registry::Registry;
+
+/// Bad lines that are named one by one; of more only the number is said.
+const NAMED_LINES: usize = 20;
 
 /// A table as large as configured, and the registry that writes it.
 ///
@@ -20,36 +23,99 @@ pub fn create(config: &Config, settings: &Settings, workers: usize) -> Result<(R
     Registry::create(capacity, workers, settings.clone()).map_err(|error| Failure::new(Exit::Os, error))
 }
 
-/// A file of VM lines, read once: it may be a pipe.
+/// What becomes of VM lines that cannot be.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum BadLines {
+    /// Nothing starts.
+    #[default]
+    Refuse,
+    /// They are left out, and there is an alarm.
+    LeaveOut,
+}
+
+/// A file of VM lines, read once: it may be a pipe. Every line has been tried beside those before it.
 #[derive(Clone, Debug)]
 pub struct VmFile {
     path: PathBuf,
-    /// Each with the number of its line.
-    sets: Vec<(usize, VmSet)>,
+    good: Vec<VmSet>,
+    bad: Vec<LineError>,
 }
 
 impl VmFile {
-    /// Reads a file, all of it.
+    /// Reads a file, all of it, and tries its lines in a registry of their own.
     ///
     /// # Errors
-    /// The file, or the first line that is no VM.
-    pub fn read(path: &Path) -> Result<Self, Failure> {
+    /// The file itself; what is wrong with lines is kept.
+    fn read(path: &Path, config: &Config, settings: &Settings) -> Result<Self, Failure> {
         let text = std::fs::read(path)
             .map_err(|error| Failure::io(Exit::Usage, &error, format_args!("{}: {error}", path.display())))?;
-        let sets = lines::parse(&text)
-            .map_err(|error| Failure::new(Exit::Configuration, format_args!("{}, {error}", path.display())))?;
-        Ok(Self { path: path.to_owned(), sets })
+        let (sets, mut bad) = lines::parse(&text);
+        drop(text);
+        let (mut registry, _) = create(config, settings, 0)?;
+        let mut good = Vec::with_capacity(sets.len());
+        for (line, set) in sets {
+            // In the order of the lines, so that of two that contradict each other the later one is the bad one.
+            match registry.stage([Edit::Set(set.clone())]) {
+                Ok(_) => good.push(set),
+                Err((_, error)) => bad.push(LineError { line, message: error.to_string() }),
+            }
+        }
+        bad.sort_by_key(|error| error.line);
+        Ok(Self { path: path.to_owned(), good, bad })
     }
 
-    /// Takes all of it, or nothing.
+    /// Every bad line, or as many as anybody reads, each with the name of the file.
+    fn complaints(&self) -> Vec<String> {
+        let path = self.path.display();
+        let mut lines: Vec<String> =
+            self.bad.iter().take(NAMED_LINES).map(|error| format!("{path}, {error}")).collect();
+        if let Some(more) = self.bad.len().checked_sub(NAMED_LINES).filter(|&more| more > 0) {
+            lines.push(format!("{path}: {more} more lines are bad"));
+        }
+        lines
+    }
+
+    /// What starting with the good lines alone leaves out; `None` if every line is good.
+    fn alarm(&self) -> Option<String> {
+        let (bad, all) = (self.bad.len(), self.bad.len() + self.good.len());
+        let words = "their VMs are not known, and treated as such until the lines are mended";
+        (bad > 0).then(|| format!("{}: {bad} of {all} lines are bad and left out; {words}", self.path.display()))
+    }
+
+    /// Whether it holds lines, and none of them is a VM: then it is another kind of file.
+    fn is_no_vm_file(&self) -> bool {
+        self.good.is_empty() && !self.bad.is_empty()
+    }
+
+    /// Takes every good line.
     ///
     /// # Errors
-    /// The first line that cannot be beside the others.
+    /// One of them cannot be taken, though it could when it was tried.
     pub fn load(&self, registry: &mut Registry) -> Result<(), Failure> {
-        registry.apply(self.sets.iter().map(|(_, set)| Edit::Set(set.clone()))).map_err(|(at, error)| {
-            let line = self.sets.get(at).map_or(0, |(line, _)| *line);
-            Failure::new(Exit::Configuration, format_args!("{}, line {line}: {error}", self.path.display()))
-        })?;
+        registry
+            .apply(self.good.iter().cloned().map(Edit::Set))
+            .map_err(|(_, error)| Failure::new(Exit::Bug, format_args!("{}: {error}", self.path.display())))?;
         Ok(())
     }
+}
+
+/// Reads VM lines and decides about bad ones; an alarm says what is left out.
+///
+/// # Errors
+/// The file itself, or its bad lines.
+pub fn read(
+    path: &Path,
+    config: &Config,
+    settings: &Settings,
+    bad_lines: BadLines,
+    alarms: &mut Vec<String>,
+) -> Result<VmFile, Failure> {
+    let vms = VmFile::read(path, config, settings)?;
+    let Some(alarm) = vms.alarm() else { return Ok(vms) };
+    if bad_lines == BadLines::Refuse || vms.is_no_vm_file() {
+        return Err(Failure::new(Exit::Configuration, vms.complaints().join("\n")));
+    }
+    alarms.extend(vms.complaints());
+    alarms.push(alarm);
+    Ok(vms)
 }

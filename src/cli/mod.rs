@@ -1,5 +1,6 @@
 //! The command line: what may be typed, and what is printed for people and for programs.
 
+mod check;
 mod out;
 mod remote;
 mod render;
@@ -9,15 +10,12 @@ mod replay;
 mod run;
 
 use std::io::IsTerminal as _;
-use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use self::out::print;
 use crate::VERSION;
 use crate::app::log;
-use crate::config::Config;
 use crate::exit::{Exit, Failure};
 
 /// A mail-port firewall on DPDK.
@@ -49,15 +47,8 @@ enum Command {
     /// Forward and judge frames between the ports of every link, until told to stop
     #[cfg(feature = "dpdk")]
     Run(run::RunArgs),
-    /// Check a configuration file without starting anything
-    Check {
-        /// The configuration file
-        #[arg(long, value_name = "FILE")]
-        config: PathBuf,
-        /// Print one JSON object instead of a sentence
-        #[arg(long)]
-        json: bool,
-    },
+    /// Check a configuration, and VM lines, without starting anything
+    Check(check::CheckArgs),
     /// Change and show the VMs of a running daemon
     Vm(remote::VmArgs),
     /// What a running daemon received, forwarded and dropped
@@ -103,21 +94,9 @@ fn dispatch(command: Command) -> Result<(), Failure> {
         Command::Replay(args) => args.run(),
         #[cfg(feature = "dpdk")]
         Command::Run(args) => args.run(),
-        Command::Check { config, json } => check(&config, json),
+        Command::Check(args) => args.run(),
         Command::Vm(args) => args.run(),
         Command::Stats(args) => args.run(),
         Command::Version(args) => args.run(),
     }
-}
-
-fn check(path: &std::path::Path, json: bool) -> Result<(), Failure> {
-    let config = Config::load(path)?;
-    let policy = config.policy().map_err(|error| Failure::new(Exit::Configuration, error))?;
-    let (links, classes) = (config.links.len(), policy.classes.iter().count());
-    if json {
-        let classes: Vec<_> = policy.classes.iter().map(|class| class.name.as_str()).collect();
-        let links: Vec<_> = config.links.iter().map(|link| link.name.as_str()).collect();
-        return print(&serde_json::json!({ "valid": true, "links": links, "classes": classes }).to_string());
-    }
-    print(&format!("{}: fine; {links} link(s), {classes} classes", path.display()))
 }

@@ -6,6 +6,7 @@ use clap::Args;
 
 use super::render;
 use crate::app::replay::{Replay, Replayed};
+use crate::app::vms::BadLines;
 use crate::exit::{Exit, Failure};
 
 #[derive(Debug, Args)]
@@ -41,6 +42,9 @@ pub(super) struct ReplayArgs {
     /// Refuse a capture that ends in the middle of a record, instead of judging what is whole
     #[arg(long)]
     strict: bool,
+    /// Leave bad lines of --vms out, with a warning, instead of refusing the file
+    #[arg(long)]
+    lenient: bool,
     /// Print one JSON object on standard output and nothing else
     #[arg(long)]
     json: bool,
@@ -61,6 +65,7 @@ impl ReplayArgs {
             outside: self.outside,
             inside_out: self.inside_out,
             outside_out: self.outside_out,
+            bad_lines: if self.lenient { BadLines::LeaveOut } else { BadLines::Refuse },
             strict: self.strict,
             eal: self.eal,
         };

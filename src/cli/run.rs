@@ -7,7 +7,9 @@ use std::time::Duration;
 use clap::Args;
 
 use super::render;
-use crate::app::run::{Ended, Preview, Run};
+use crate::app::boot::{Asked, Prepared};
+use crate::app::run::{Ended, Run};
+use crate::app::vms::BadLines;
 use crate::exit::{Exit, Failure};
 use crate::host::eal;
 use crate::telemetry::report::Report;
@@ -34,7 +36,10 @@ pub(super) struct RunArgs {
     /// Path of the control socket [default: `control.socket` of the configuration]
     #[arg(long, value_name = "PATH")]
     socket: Option<PathBuf>,
-    /// Print EAL's arguments and the port map, and start nothing
+    /// Do not start with a file of VM lines that has bad ones, instead of leaving those out with an alarm
+    #[arg(long)]
+    strict: bool,
+    /// Check as `check` does, print EAL's arguments and the port map, and start nothing
     #[arg(long)]
     dry_run: bool,
     /// Print the final counters (or the dry run) as one JSON object
@@ -49,13 +54,16 @@ impl RunArgs {
     pub(super) fn run(self) -> Result<(), Failure> {
         crate::app::log::start("info");
         let (dry_run, json) = (self.dry_run, self.json);
-        let run = Run { config: self.config, vms: self.vms, socket: self.socket, eal: self.eal };
+        // A dry run is a check, and says what `check` says.
+        let bad_lines = if dry_run || self.strict { BadLines::Refuse } else { BadLines::LeaveOut };
+        let asked = Asked { config: self.config, vms: self.vms, bad_lines, socket: self.socket, eal: self.eal };
         if dry_run {
-            let preview = run.preview()?;
+            let preview = asked.prepare()?;
+            preview.alarms.iter().for_each(|alarm| tracing::warn!("{alarm}"));
             return super::out::print(&if json { preview_json(&preview) } else { preview_text(&preview) });
         }
         let show: fn(&Report) -> String = if json { as_json } else { as_text };
-        let Ended { report, fault } = run.run(show)?;
+        let Ended { report, fault } = Run { asked }.run(show)?;
         let printed = match report {
             Some(report) => super::out::print_within(&show(&report), PRINTING),
             None => Ok(()),
@@ -76,8 +84,8 @@ fn as_text(report: &Report) -> String {
     render::report(&serde_json::to_value(report).unwrap_or_default())
 }
 
-fn preview_text(preview: &Preview) -> String {
-    let Preview { eal_arguments, cores, plan, config } = preview;
+fn preview_text(preview: &Prepared) -> String {
+    let Prepared { eal_arguments, cores, plan, config, .. } = preview;
     let mut text = format!("EAL arguments: {}\n", eal_arguments.join(" "));
     let _ = writeln!(text, "Cores: workers on CPUs {:?}, everything else on CPU {}", cores.workers, cores.main);
     let _ = writeln!(
@@ -101,8 +109,8 @@ fn preview_text(preview: &Preview) -> String {
     text
 }
 
-fn preview_json(preview: &Preview) -> String {
-    let Preview { eal_arguments, cores, plan, config } = preview;
+fn preview_json(preview: &Prepared) -> String {
+    let Prepared { eal_arguments, cores, plan, config, .. } = preview;
     let links: Vec<_> = config
         .links
         .iter()

@@ -41,40 +41,53 @@ pub fn parse_line(line: &[u8]) -> Result<VmSet, String> {
     Ok(set)
 }
 
-/// Reads every line of a file, with its number; an id may stand there once.
-///
-/// # Errors
-/// The first line that is wrong.
-pub fn parse(text: &[u8]) -> Result<Vec<(usize, VmSet)>, LineError> {
-    let mut sets = Vec::new();
+/// Reads every line of a file: what is good of it, with numbers, and what is wrong with the others. An id may stand there
+/// once; where it stands again, that line is wrong.
+#[must_use]
+pub fn parse(text: &[u8]) -> (Vec<(usize, VmSet)>, Vec<LineError>) {
+    let (mut sets, mut errors) = (Vec::new(), Vec::new());
     let mut seen: HashMap<VmId, usize> = HashMap::new();
     for (at, bytes) in text.strip_prefix(BYTE_ORDER_MARK).unwrap_or(text).split(|&byte| byte == b'\n').enumerate() {
         let (line, bytes) = (at + 1, bytes.trim_ascii());
         if bytes.is_empty() {
             continue;
         }
-        let set = parse_line(bytes).map_err(|message| LineError { line, message })?;
-        if let Some(first) = seen.insert(set.id.clone(), line) {
-            return Err(LineError { line, message: format!("VM {} stands in line {first} already", set.id) });
+        match parse_line(bytes) {
+            Ok(set) => match seen.get(&set.id) {
+                Some(first) => {
+                    let message = format!("VM {} stands in line {first} already", set.id);
+                    errors.push(LineError { line, message });
+                }
+                None => {
+                    seen.insert(set.id.clone(), line);
+                    sets.push((line, set));
+                }
+            },
+            Err(message) => errors.push(LineError { line, message }),
         }
-        sets.push((line, set));
     }
-    Ok(sets)
+    (sets, errors)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    #[track_caller]
+    fn good(text: &[u8]) -> Vec<(usize, VmSet)> {
+        let (sets, errors) = parse(text);
+        assert_eq!(errors, []);
+        sets
+    }
+
     #[test]
     fn blank_lines_and_line_ends_of_both_kinds_are_fine() {
-        let sets =
-            parse(b"{\"id\":\"a\",\"ips\":[\"10.0.0.5\"]}\r\n\n  \n{\"id\":\"b\",\"ips\":[\"10.0.0.6\"]}").unwrap();
+        let sets = good(b"{\"id\":\"a\",\"ips\":[\"10.0.0.5\"]}\r\n\n  \n{\"id\":\"b\",\"ips\":[\"10.0.0.6\"]}");
         assert_eq!(sets.iter().map(|(line, set)| (*line, set.id.as_str())).collect::<Vec<_>>(), [(1, "a"), (4, "b")]);
-        assert_eq!(parse(b""), Ok(vec![]));
-        let marked = parse(b"\xef\xbb\xbf{\"id\":\"a\",\"ips\":[\"10.0.0.5\"]}\r\n").unwrap();
+        assert_eq!(good(b""), []);
+        let marked = good(b"\xef\xbb\xbf{\"id\":\"a\",\"ips\":[\"10.0.0.5\"]}\r\n");
         assert_eq!(marked.len(), 1, "a byte order mark is no part of the first line");
-        assert_eq!(parse(b"\xef\xbb\xbf"), Ok(vec![]));
+        assert_eq!(good(b"\xef\xbb\xbf"), []);
     }
 
     #[test]
@@ -95,16 +108,19 @@ mod tests {
             ("[1e999]", "line 2: "),
         ] {
             let file = format!("{{\"id\":\"first\",\"ips\":[\"10.0.0.1\"]}}\n{text}\n");
-            let error = parse(file.as_bytes()).unwrap_err().to_string();
+            let (good, errors) = parse(file.as_bytes());
+            let [error] = errors.as_slice() else { panic!("{text} gave {errors:?}") };
+            let error = error.to_string();
+            assert_eq!(good.len(), 1, "the first line is good all the same");
             assert!(error.contains(part), "{text} gave {error}");
         }
-        assert!(parse(b"\xff\xfe").is_err(), "not UTF-8");
+        assert_eq!(parse(b"\xff\xfe").1.len(), 1, "not UTF-8");
     }
 
     #[test]
     fn depth_is_limited() {
         let deep = "[".repeat(100_000);
-        assert!(parse(deep.get(..60_000).unwrap().as_bytes()).is_err());
-        assert!(parse(deep.as_bytes()).unwrap_err().message.contains("at most"));
+        assert_eq!(parse(deep.get(..60_000).unwrap().as_bytes()).1.len(), 1);
+        assert!(parse(deep.as_bytes()).1[0].message.contains("at most"));
     }
 }

@@ -349,6 +349,39 @@ fn a_dry_run_tells_what_would_be_and_starts_nothing() {
 }
 
 #[test]
+fn it_starts_with_the_good_vm_lines_and_raises_an_alarm_about_the_others() {
+    let lab = Lab::new();
+    let lines = [
+        r#"{"id":"web1","macs":["52:54:00:00:00:01"],"ips":["10.0.0.5"]}"#,
+        r#"{"id":"web2","ips":["10.0.0.5/24"]}"#,
+        r#"{"id":"a-later-one","ips":["10.0.0.5"]}"#,
+        r#"{"id":"web3","ips":["10.0.0.7"]}"#,
+    ];
+    let vms = lab.write("vms.jsonl", lines.join("\n"));
+    let mut daemon = Daemon::start_with(&lab, &demo(&lab), &["--vms", &vms]);
+    let log = daemon.log();
+    for part in ["line 2: ips[0]", "line 3: VM a-later-one", "web1", "2 of 4 lines are bad and left out"] {
+        assert!(log.contains(part), "{part}: {log}");
+    }
+    assert!(log.contains("forwarding; 2 VMs known"), "{log}");
+    assert_balance(&daemon.stop(Signal::TERM));
+
+    let file = lab.text("portcullis.toml");
+    for command in [&["run", "--strict"] as &[&str], &["run", "--dry-run"], &["check"]] {
+        lab.run(&[command, &["--config", &file, "--vms", &vms]].concat()).fails(78, &["line 2: ", "line 3: "]);
+    }
+    let ended = lab.run(&["check", "--lenient", "--config", &file, "--vms", &vms]).done();
+    assert!(ended.stderr.contains("2 of 4 lines are bad"), "{}", ended.stderr);
+
+    let inside = files::path("pcaps/demo-inside.pcap");
+    let replay = ["replay", "--json", "--vms", &vms, "--inside", inside.to_str().unwrap()];
+    lab.run(&replay).fails(78, &["line 2: ", "line 3: "]);
+    let lenient = lab.run(&[&replay[..], &["--lenient"]].concat()).done();
+    assert!(lenient.stderr.contains("2 of 4 lines are bad"), "{}", lenient.stderr);
+    assert_balance(&lenient.json());
+}
+
+#[test]
 fn check_says_whether_a_configuration_is_fine() {
     let lab = Lab::new();
     let shipped = Path::new(env!("CARGO_MANIFEST_DIR")).join("packaging/portcullis.toml");

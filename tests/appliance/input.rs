@@ -35,6 +35,22 @@ fn refused_by_check_and_run(lab: &Lab, config: &str, parts: &[&str]) {
     assert_nothing_ran(lab);
 }
 
+/// `check`, the dry run and `run` refuse it in the same words.
+#[track_caller]
+fn refused_alike(lab: &Lab, config: &Config, more: &[&str], parts: &[&str]) {
+    let file = lab.write("portcullis.toml", config.toml());
+    let said = |command: &[&str]| {
+        let ended = lab.run(&[command, &["--config", &file], more].concat());
+        let said = ended.stderr.split("portcullis: ").last().unwrap_or_default().to_owned();
+        ended.fails(CONFIGURATION, parts);
+        said
+    };
+    let words = said(&["check"]);
+    assert_eq!(said(&["run", "--dry-run"]), words);
+    assert_eq!(said(&["run", "--strict"]), words);
+    assert_nothing_ran(lab);
+}
+
 /// A link of two devices that exist everywhere.
 fn nulls(lab: &Lab) -> Config {
     lab.config("net_null0", "net_null1")
@@ -187,7 +203,7 @@ fn one_wrong_vm_line_of_a_thousand_keeps_everything_from_running() {
         assert_eq!(fs::read(&out).unwrap_or_default(), b"", "no frame left");
 
         let file = lab.write("portcullis.toml", nulls(&lab).toml());
-        lab.run(&["run", "--config", &file, "--vms", &vms]).fails(CONFIGURATION, &parts);
+        lab.run(&["run", "--strict", "--config", &file, "--vms", &vms]).fails(CONFIGURATION, &parts);
         assert_nothing_ran(&lab);
     }
 }
@@ -237,9 +253,7 @@ fn a_link_needs_two_ports() {
         let config = format!("[[link]]\nname = \"uplink\"\n{present} = \"net_null0\"\n");
         refused_by_check_and_run(&lab, &config, &["[[link]]", &format!("missing field `{missing}`")]);
     }
-    let file = lab.write("empty.toml", "");
-    lab.run(&["run", "--config", &file]).fails(CONFIGURATION, &[&file, "no link is configured"]);
-    assert_nothing_ran(&lab);
+    refused_by_check_and_run(&lab, "", &["no link is configured"]);
 }
 
 #[test]
@@ -258,19 +272,56 @@ fn a_device_serves_one_port() {
 #[test]
 fn a_worker_needs_a_cpu_that_is_there() {
     let lab = Lab::new();
-    let ended = run(&lab, &nulls(&lab).cores("0-1023"), &[]);
-    ended.fails(CONFIGURATION, &["portcullis.toml", "dpdk.cores", "is not available", "may run on"]);
+    let parts = ["portcullis.toml", "dpdk.cores", "is not available", "may run on"];
+    refused_alike(&lab, &nulls(&lab).cores("0-1023"), &[], &parts);
     let first = crate::support::cores(1);
-    let ended = run(&lab, &nulls(&lab).cores(&format!("{first},{first}")), &[]);
-    ended.fails(CONFIGURATION, &["dpdk.cores", &format!("CPU {first} is named twice")]);
-    assert_nothing_ran(&lab);
+    let twice = format!("CPU {first} is named twice");
+    refused_alike(&lab, &nulls(&lab).cores(&format!("{first},{first}")), &[], &["dpdk.cores", &twice]);
+    refused_alike(&lab, &nulls(&lab).cores("4-1"), &[], &["dpdk.cores", "`4-1` is not a list of CPUs"]);
 }
 
 #[test]
 fn a_queue_needs_a_worker() {
     let lab = Lab::new();
-    let ended = run(&lab, &nulls(&lab).link("queues = 2"), &[]);
-    ended.fails(CONFIGURATION, &["`uplink`", "2 queues", "there are 1", "dpdk.cores"]);
+    let parts = ["portcullis.toml", "`uplink`", "2 queues", "there are 1", "dpdk.cores"];
+    refused_alike(&lab, &nulls(&lab).link("queues = 2"), &[], &parts);
+}
+
+#[test]
+fn every_fault_is_told_at_once() {
+    let lab = Lab::new();
+    let vms =
+        lab.write("vms.jsonl", "{\"id\":\"a\",\"ips\":[\"10.0.0.5\"]}\nno vm\n{\"id\":\"b\",\"ips\":[\"10.0.0.5\"]}\n");
+    let config = nulls(&lab).link("queues = 2");
+    let parts = ["2 queues", "contradicts `dpdk.file_prefix`", "vms.jsonl, line 2: ", "vms.jsonl, line 3: VM b"];
+    refused_alike(&lab, &config, &["--vms", &vms, "--", "--file-prefix=other"], &parts);
+}
+
+#[test]
+fn one_interface_is_no_two_ports() {
+    let lab = Lab::new();
+    let config = lab.config("net_af_packet0,iface=x", "net_tap0,iface=x");
+    refused_alike(&lab, &config, &[], &["link[0].outside", "`x`", "link[0].inside"]);
+    refused_alike(&lab, &lab.config("eth0", "net_null0"), &[], &["net_af_packet0,iface=eth0"]);
+}
+
+#[test]
+fn a_file_without_any_good_line_is_no_file_of_vms() {
+    let lab = Lab::new();
+    let csv = lab.write("inventory.csv", "id,mac,ip\nweb1,52:54:00:00:00:01,10.0.0.5\n");
+    run(&lab, &nulls(&lab), &["--vms", &csv])
+        .fails(CONFIGURATION, &["inventory.csv, line 1: ", "inventory.csv, line 2: "]);
+    assert_nothing_ran(&lab);
+}
+
+#[test]
+fn a_private_address_is_no_public_one() {
+    let lab = Lab::new();
+    let vms = lab.write("vms.jsonl", "\u{feff}{\"id\":\"a\",\"macs\":null,\"ips\":[\"10.0.0.5\"]}\r\n{\"id\":\"b\",\"public_ipv4\":\"100.64.0.9\"}\r\n");
+    refused_alike(&lab, &nulls(&lab), &["--vms", &vms], &["vms.jsonl, line 2: ", "100.64.0.9", "RFC 6598"]);
+    let file = lab.write("portcullis.toml", nulls(&lab).and("[policy]\npublic_ipv4 = \"any\"").toml());
+    let ended = lab.run(&["check", "--config", &file, "--vms", &vms]).done();
+    assert!(ended.stderr.contains("policy.public_ipv4"), "{}", ended.stderr);
     assert_nothing_ran(&lab);
 }
 
@@ -287,13 +338,10 @@ fn more_queues_than_a_device_has_are_refused_with_its_limit() {
 #[test]
 fn a_raw_option_may_not_contradict_the_file() {
     let lab = Lab::new();
-    let ended = run(&lab, &nulls(&lab), &["--", "-l", "0,1"]);
-    ended.fails(CONFIGURATION, &["`-l 0,1`", "dpdk.cores", "--lcores 0@"]);
-    let ended = run(&lab, &nulls(&lab), &["--", "--file-prefix=other"]);
-    ended.fails(CONFIGURATION, &["--file-prefix other", "dpdk.file_prefix", "lab"]);
-    let ended = run(&lab, &nulls(&lab), &["--", "--vdev", "net_null1,size=60"]);
-    ended.fails(CONFIGURATION, &["net_null1", "a link of the configuration uses already"]);
-    assert_nothing_ran(&lab);
+    let refused = |more: &[&str], parts: &[&str]| refused_alike(&lab, &nulls(&lab), more, parts);
+    refused(&["--", "-l", "0,1"], &["`-l 0,1`", "dpdk.cores", "--lcores 0@"]);
+    refused(&["--", "--file-prefix=other"], &["--file-prefix other", "dpdk.file_prefix", "lab"]);
+    refused(&["--", "--vdev", "net_null1,size=60"], &["net_null1", "a link of the configuration uses already"]);
 }
 
 // What only the machine knows.

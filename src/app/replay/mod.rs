@@ -13,7 +13,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use self::files::{FRAME_BYTES_MAX, Input, Output, Scratch};
 use super::engine::{Engine, ledger};
 use super::log;
-use super::vms::{self, VmFile};
+use super::vms::{self, BadLines};
 use crate::config::{Config, Device, Dpdk, Hugepages, Link};
 use crate::exit::{Exit, Failure};
 use crate::host::cores::Cores;
@@ -42,6 +42,8 @@ pub struct Replay {
     pub inside_out: Option<PathBuf>,
     /// Where frames go that leave by the outside port.
     pub outside_out: Option<PathBuf>,
+    /// What becomes of VM lines that cannot be.
+    pub bad_lines: BadLines,
     /// Refuse captures that end in the middle of a record.
     pub strict: bool,
     /// More EAL options.
@@ -90,17 +92,15 @@ impl Replay {
             path.map(|path| Input::read(path, &scratch, name, self.strict, &mut warnings)).transpose()
         };
         let inputs = [read(&self.inside, "inside.pcap")?, read(&self.outside, "outside.pcap")?];
-        let vms = self.vms.as_deref().map(VmFile::read).transpose()?;
         let outputs = self.prepare_outputs(&scratch)?;
         self.replace_devices(&mut config, &inputs, &outputs)?;
         let settings = config.policy().map_err(|error| Failure::new(Exit::Configuration, error))?;
 
-        // Everything that the VM lines can have wrong is found before EAL starts.
-        let (mut registry, _) = vms::create(&config, &settings, 0)?;
-        if let Some(vms) = &vms {
-            vms.load(&mut registry)?;
-        }
-        drop(registry);
+        warnings.extend(config.remarks().iter().map(ToString::to_string));
+        let vms = match &self.vms {
+            Some(path) => Some(vms::read(path, &config, &settings, self.bad_lines, &mut warnings)?),
+            None => None,
+        };
 
         let plan = plan(inputs.iter().flatten().map(|input| input.longest_bytes).max().unwrap_or(0));
         let cores = cores(&config)?;
