@@ -17,10 +17,12 @@ UNITDIR ?= $(PREFIX)/lib/systemd/system
 PCAPS := tests/pcaps
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo build test check fuzz bench packages install
+.PHONY: help setup demo build test check advisories oldest-rust oldest-rust-toolchain fuzz bench packages install
+
+OLDEST_RUST := $(shell sed -n 's/^rust-version = "\(.*\)"$$/\1/p' Cargo.toml)
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: ## install what building and testing need (Debian; asks for sudo unless root)
 	scripts/setup
@@ -37,12 +39,22 @@ build: ## build the release binary, target/release/portcullis
 test: ## run every test that this machine allows
 	scripts/test
 
-check: ## formatting, lints, documentation, captures: what must be clean before a commit
+check: ## formatting, lints, documentation, licences, captures: what must be clean before a commit
 	cargo fmt --all --check
 	cargo clippy --locked --workspace --all-targets -- -D warnings
 	cargo clippy --locked --no-default-features --all-targets -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --no-deps
+	cargo deny check licenses bans sources
 	/usr/bin/python3 tests/peers/captures.py --check $(PCAPS)
+
+advisories: ## known weaknesses of the dependencies (needs a network that reaches the RustSec database)
+	cargo deny check advisories
+
+oldest-rust-toolchain:
+	rustup toolchain install --profile minimal $(OLDEST_RUST)
+
+oldest-rust: oldest-rust-toolchain ## does it compile with the oldest Rust that Cargo.toml accepts? (rustup, network)
+	CARGO_TARGET_DIR=target/oldest-rust cargo +$(OLDEST_RUST) check --locked --workspace --all-targets
 
 fuzz: ## fuzz each target for FUZZ_SECONDS (60)
 	set -e; for target in $(FUZZ_TARGETS); do \
