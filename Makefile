@@ -43,7 +43,7 @@ check: ## formatting, lints, documentation, licences, captures: what must be cle
 	cargo fmt --all --check
 	cargo clippy --locked --workspace --all-targets -- -D warnings
 	cargo clippy --locked --no-default-features --all-targets -- -D warnings
-	RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --no-deps
+	RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --no-deps --all-features
 	cargo deny check licenses bans sources
 	/usr/bin/python3 tests/peers/captures.py --check $(PCAPS)
 

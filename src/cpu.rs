@@ -1,5 +1,4 @@
-//! What safe Rust cannot say about the CPU: prefetch, the cycle counter, huge pages. Each is a hint or has a portable
-//! twin.
+//! What safe Rust cannot say about the CPU: prefetch, huge pages. Each is a hint.
 //!
 //! The one file of this crate that may hold `unsafe`; everything it exports is safe to call with any argument.
 #![allow(unsafe_code)]
@@ -15,20 +14,6 @@ pub fn prefetch<T: ?Sized>(value: &T) {
     }
     #[cfg(not(target_arch = "x86_64"))]
     let _ = value;
-}
-
-/// The CPU's time-stamp counter where it has one, else nanoseconds of the monotonic clock: a number that only grows
-/// and is cheap to read. Compare differences only.
-#[inline(always)]
-#[must_use]
-pub fn cycles() -> u64 {
-    #[cfg(target_arch = "x86_64")]
-    // SAFETY: `rdtsc` has no operands, touches no memory, and every x86-64 CPU has it.
-    unsafe {
-        core::arch::x86_64::_rdtsc()
-    }
-    #[cfg(not(target_arch = "x86_64"))]
-    portable_cycles()
 }
 
 /// Asks the kernel to back a large array with huge pages where it can, best before anything is written to it: a look-up that
@@ -57,24 +42,9 @@ fn advise<T>(array: &[T], advice: rustix::mm::Advice) {
     }
 }
 
-#[cfg(any(test, not(target_arch = "x86_64")))]
-fn portable_cycles() -> u64 {
-    use std::sync::OnceLock;
-    use std::time::Instant;
-    static START: OnceLock<Instant> = OnceLock::new();
-    u64::try_from(START.get_or_init(Instant::now).elapsed().as_nanos()).unwrap_or(u64::MAX)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn both_counters_only_grow() {
-        let (tsc, portable) = (cycles(), portable_cycles());
-        assert!(cycles() >= tsc);
-        assert!(portable_cycles() >= portable);
-    }
 
     #[test]
     fn huge_pages_change_nothing_but_time() {

@@ -47,6 +47,7 @@ impl State {
     }
 
     /// How long a change waits for every worker; [`PATIENCE`] unless said.
+    #[cfg(feature = "testkit")]
     #[must_use]
     pub fn with_patience(mut self, patience: Duration) -> Self {
         self.patience = patience;
@@ -54,6 +55,7 @@ impl State {
     }
 
     /// What is known of VMs.
+    #[cfg(feature = "testkit")]
     #[must_use]
     pub fn registry(&self) -> &Registry {
         &self.registry

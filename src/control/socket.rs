@@ -155,6 +155,7 @@ impl Socket {
     }
 
     /// Where it is.
+    #[cfg(feature = "testkit")]
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path

@@ -38,6 +38,7 @@ impl<W, R> Pipeline<W, R> {
         Self { head, questions, cases: Vec::with_capacity(BURST_FRAMES_MAX), witness, responder }
     }
 
+    #[cfg(feature = "testkit")]
     pub(super) fn into_hooks(self) -> (W, R) {
         (self.witness, self.responder)
     }

@@ -42,6 +42,7 @@ impl<'a, W: Witness, R: Responder> Worker<'a, W, R> {
     }
 
     /// Who looked, and who answered.
+    #[cfg(feature = "testkit")]
     #[must_use]
     pub fn into_hooks(self) -> (W, R) {
         self.pipeline.into_hooks()

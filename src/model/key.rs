@@ -17,6 +17,7 @@ pub enum Key {
 
 impl Key {
     /// The key of one address: its prefix of full length.
+    #[cfg(feature = "testkit")]
     #[must_use]
     pub fn address(scope: Scope, address: IpAddr) -> Self {
         Self::Prefix(scope, IpNet::from(address))

@@ -5,6 +5,7 @@
 
 #[cfg(feature = "dpdk")]
 mod dpdk;
+#[cfg(feature = "testkit")]
 pub mod memory;
 
 use crate::model::FrameSet;

@@ -102,6 +102,7 @@ impl Grace {
     }
 
     /// The generation that a worker reads: none while it is offline, or if there is no such worker.
+    #[cfg(feature = "testkit")]
     #[must_use]
     pub fn seen(&self, worker: usize) -> Option<Generation> {
         match self.seen.get(worker)?.load(Ordering::Acquire) {
@@ -111,6 +112,7 @@ impl Grace {
     }
 
     /// How many workers there are, online or not.
+    #[cfg(feature = "testkit")]
     #[must_use]
     pub fn workers(&self) -> usize {
         self.seen.len()
@@ -148,6 +150,7 @@ impl Pass {
         self.seen.store(OFFLINE, Ordering::Release);
     }
 
+    #[cfg(feature = "testkit")]
     pub(crate) fn is_online(&self) -> bool {
         self.online
     }

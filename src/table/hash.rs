@@ -37,6 +37,7 @@ impl Secret {
     }
 
     /// The same every time: for tests and benches.
+    #[cfg(feature = "testkit")]
     #[must_use]
     pub fn from_seed(seed: u64) -> Self {
         // SplitMix64 (Steele, Lea, Flood 2014).

@@ -213,6 +213,7 @@ impl Table {
     ///
     /// # Errors
     /// The capacity is out of range, or the operating system has no memory or no random numbers for it.
+    #[cfg(feature = "testkit")]
     pub fn create(capacity: Capacity, workers: usize) -> Result<(Writer, Vec<Reader>), CreateError> {
         Self::create_with(capacity, workers, &Secret::random()?)
     }

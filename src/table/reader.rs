@@ -35,6 +35,7 @@ impl Reader {
     }
 
     /// Whether changes wait for this reader.
+    #[cfg(feature = "testkit")]
     #[must_use]
     pub fn is_online(&self) -> bool {
         self.pass.is_online()
@@ -50,6 +51,7 @@ impl Reader {
     /// let new = readers[0].snapshot();
     /// assert!(old.generation() <= new.generation()); // `old` is used after it was given up
     /// ```
+    #[cfg(feature = "testkit")]
     #[inline]
     pub fn snapshot(&mut self) -> VmSnapshot<'_> {
         self.snapshot_with(|_| ())
@@ -79,6 +81,7 @@ impl<'a> VmSnapshot<'a> {
     }
 
     /// Which state this is.
+    #[cfg(feature = "testkit")]
     #[inline]
     #[must_use]
     pub fn generation(self) -> Generation {

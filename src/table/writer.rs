@@ -144,12 +144,14 @@ impl Writer {
     }
 
     /// The published generation.
+    #[cfg(feature = "testkit")]
     #[must_use]
     pub fn generation(&self) -> Generation {
         self.generation
     }
 
     /// Who reads what: for the watchdog, from any thread.
+    #[cfg(feature = "testkit")]
     #[must_use]
     pub fn grace(&self) -> Arc<Grace> {
         self.table.grace.clone()

@@ -98,6 +98,7 @@ impl VmCounts {
     }
 
     /// Whether nothing was judged.
+    #[cfg(feature = "testkit")]
     #[must_use]
     pub fn is_zero(&self) -> bool {
         *self == Self::default()
@@ -229,6 +230,7 @@ impl Block {
     ///
     /// # Panics
     /// Without memory.
+    #[cfg(feature = "testkit")]
     #[must_use]
     pub fn new(links: usize, vms: usize) -> Self {
         Self::create(links, vms).expect("a test asks for little")

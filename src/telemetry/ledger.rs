@@ -108,6 +108,7 @@ impl Ledger {
     }
 
     /// All workers together.
+    #[cfg(feature = "testkit")]
     #[must_use]
     pub fn lane(&self, way: Way) -> LaneCounts {
         sum(&self.lanes(way))

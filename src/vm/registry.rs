@@ -71,6 +71,7 @@ impl Registry {
     }
 
     /// Whether no VM is known.
+    #[cfg(feature = "testkit")]
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.truth.ids.is_empty()

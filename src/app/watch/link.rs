@@ -243,6 +243,7 @@ impl Link {
     }
 
     /// What is believed of a port's link; nothing of one that the box keeps down.
+    #[cfg(feature = "testkit")]
     #[must_use]
     pub fn link(&self, side: Side) -> Option<bool> {
         self.port(side).link
@@ -255,6 +256,7 @@ impl Link {
     }
 
     /// Whether the loss of one port's link can be shown by the other.
+    #[cfg(feature = "testkit")]
     #[must_use]
     pub fn can_propagate(&self, to: Side) -> bool {
         self.propagate && self.port(to).settable
