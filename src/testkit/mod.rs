@@ -14,10 +14,9 @@
 #![allow(clippy::missing_panics_doc, clippy::unwrap_used, clippy::panic, reason = "a test's mistake ends the test")]
 
 mod frame;
+mod station;
 mod world;
 
-pub use frame::{
-    ETHERTYPES_OF_TAGS, FrameBuilder, GATEWAY_MAC, NOBODY, PEER, RELAY, ROUTER_MAC, Station, VM_A, VM_B, VM_C, VM_D,
-    frame,
-};
+pub use frame::{ETHERTYPES_OF_TAGS, FrameBuilder, frame};
+pub use station::{GATEWAY_MAC, NOBODY, PEER, RELAY, ROUTER_MAC, Station, VM_A, VM_B, VM_C, VM_D};
 pub use world::{Answer, Run, World, WorldBuilder, allowed, denied, drops, excepted, passes, world, would_deny};

@@ -5,7 +5,7 @@ use std::sync::atomic::AtomicU64;
 
 use crossbeam::utils::CachePadded;
 
-use super::frame::Station;
+use super::station::Station;
 use crate::config::{ClassSection, Config, Link, RelaySection};
 use crate::dataplane::{LinkQueues, Pipeline, QueuePair, Responder, Witness, Worker};
 use crate::model::{Direction, LinkIndex, MacAddr, Mode, Scope, VmIndex, Way};
