@@ -6,7 +6,7 @@ use crate::model::{FrameSet, Way};
 use crate::packet::HEAD_BYTES_MAX;
 use crate::policy::{
     self, ByClass, Case, Decision, DropReason, Examined, Finding, Judgement, Observed, Question, Record, Sieved,
-    Snapshot, Tally, Verdict,
+    Snapshot, Sought, Tally, Verdict,
 };
 use crate::port::{BURST_FRAMES_MAX, Frames};
 use crate::telemetry::counters::{Block, BurstCounts};
@@ -19,7 +19,7 @@ pub struct Pipeline<W = (), R = ()> {
     /// What is asked about the frames of a burst, before any is answered.
     questions: Box<[Question; BURST_FRAMES_MAX]>,
     /// Frames that must be judged one by one, before any is. Never more than a burst has, so it never grows.
-    cases: Vec<(usize, Case)>,
+    cases: Vec<(usize, Case, Sought)>,
     witness: W,
     responder: R,
 }
@@ -85,13 +85,12 @@ pub fn filter_burst<F: Frames, W: Witness, R: Responder>(
                 rulings.conclude(burst, index, &Decision::Settled(verdict, observed));
             }
             Examined::Case(case) => {
-                case.seek(snapshot);
-                cases.push((index, case));
+                cases.push((index, case, case.seek(snapshot)));
             }
         }
     }
-    for (index, case) in cases.drain(..) {
-        rulings.conclude(burst, index, &Decision::Judged(policy::judge(snapshot, &case)));
+    for (index, case, sought) in cases.drain(..) {
+        rulings.conclude(burst, index, &Decision::Judged(policy::judge(snapshot, &case, sought)));
     }
 
     let Rulings { dropped, answered, .. } = rulings;

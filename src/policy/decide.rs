@@ -7,7 +7,7 @@
 
 use std::net::IpAddr;
 
-use super::identity::{self, Finding, Identity, vm_side};
+use super::identity::{self, Finding, Identity, Sought, vm_side};
 use super::{Class, DropReason, Observed, Settings, Snapshot, Tally, Verdict};
 use crate::model::{Direction, MacAddr, Mode, Scope, Way};
 use crate::packet::{Opaque, Other, Outcome, Packet, Ports, Tunnel};
@@ -58,13 +58,10 @@ impl Case {
         }
     }
 
-    /// Asks the CPU for what [`judge`] will look up.
+    /// Begins to look up whose it is: asks the CPU for what [`judge`] will read.
     #[inline]
-    pub fn seek(&self, snapshot: Snapshot<'_>) {
-        snapshot.vms.seek_mac(self.scope, self.mac);
-        if let Some(address) = self.address {
-            snapshot.vms.seek_ip(self.scope, address);
-        }
+    pub fn seek(&self, snapshot: Snapshot<'_>) -> Sought {
+        Sought::begin(snapshot, self.scope, self.mac, self.address)
     }
 }
 
@@ -111,7 +108,7 @@ impl Decision {
 pub fn decide(snapshot: Snapshot<'_>, way: Way, head: &[u8], length: usize) -> Decision {
     match examine(snapshot.settings, way, head, length) {
         Examined::Settled(verdict, observed) => Decision::Settled(verdict, observed),
-        Examined::Case(case) => Decision::Judged(judge(snapshot, &case)),
+        Examined::Case(case) => Decision::Judged(judge(snapshot, &case, case.seek(snapshot))),
     }
 }
 
@@ -135,10 +132,10 @@ pub fn examine(settings: &Settings, way: Way, head: &[u8], length: usize) -> Exa
     }
 }
 
-/// A closed port or an opaque frame: the VM decides.
-pub fn judge(snapshot: Snapshot<'_>, case: &Case) -> Judgement {
+/// A closed port or an opaque frame: the VM decides. `sought` is what [`Case::seek`] found by the same snapshot.
+pub fn judge(snapshot: Snapshot<'_>, case: &Case, sought: Sought) -> Judgement {
     let settings = snapshot.settings;
-    let identity = identity::identify(snapshot, case.scope, case.mac, case.address);
+    let identity = identity::identify(snapshot, sought);
     let denial = denial(settings, &identity, case);
     let (verdict, tally) = match denial {
         _ if is_relayed(settings, &identity, case, denial) => (Verdict::Forward, Tally::Excepted),

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use super::{DropReason, Observed, Settings, Snapshot};
 use crate::model::{ClassId, Direction, MacAddr, Mode, Scope, VmIndex};
-use crate::table::VmState;
+use crate::table::{self, Prefixes, VmState};
 
 /// What is wrong with a frame's identity.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -97,15 +97,41 @@ enum Station {
     Nobody,
 }
 
-/// Reads the identity table of the contract. On egress `mac` and `address` are the source's, on ingress the
-/// destination's; there is no address when it cannot be read.
-pub(super) fn identify(snapshot: Snapshot<'_>, scope: Scope, mac: MacAddr, address: Option<IpAddr>) -> Identity {
+/// Whose a frame is, on its way to be looked up.
+#[derive(Clone, Copy, Debug)]
+pub struct Sought {
+    scope: Scope,
+    is_router: bool,
+    station: Option<table::Station>,
+    address: Option<(IpAddr, Prefixes)>,
+}
+
+impl Sought {
+    /// Asks the CPU for what [`identify`] will read. On egress `mac` and `address` are the source's, on ingress the
+    /// destination's; there is no address when it cannot be read.
+    #[inline]
+    pub(super) fn begin(snapshot: Snapshot<'_>, scope: Scope, mac: MacAddr, address: Option<IpAddr>) -> Self {
+        let Snapshot { vms, settings } = snapshot;
+        Self {
+            scope,
+            is_router: settings.via.binary_search(&mac).is_ok(),
+            station: vms.seek_mac(scope, mac),
+            address: address.map(|address| (address, vms.seek_ip(scope, address))),
+        }
+    }
+}
+
+/// Reads the identity table of the contract. `sought` was begun by the same snapshot.
+pub(super) fn identify(snapshot: Snapshot<'_>, sought: Sought) -> Identity {
     let Snapshot { vms, settings } = snapshot;
-    let station = match settings.via.binary_search(&mac) {
-        Ok(_) => Station::Router,
-        Err(_) => vms.vm_by_mac(scope, mac).map_or(Station::Nobody, Station::Vm),
+    let Sought { scope, is_router, station, address } = sought;
+    let station = match station.and_then(|station| vms.vm_at(station)) {
+        _ if is_router => Station::Router,
+        Some(vm) => Station::Vm(vm),
+        None => Station::Nobody,
     };
-    let owner = address.and_then(|address| vms.vm_by_ip(scope, address));
+    let owner = address.and_then(|(address, prefixes)| vms.vm_within(scope, address, prefixes));
+    let address = address.map(|(address, _)| address);
     match (station, owner) {
         (Station::Vm(a), Some(b)) if a == b => of(a, vms.state(a)),
         (Station::Vm(a), Some(b)) => {

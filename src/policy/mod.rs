@@ -33,7 +33,7 @@ pub use class::{
 };
 pub use decide::{Case, Decision, Examined, Judgement, decide, examine, judge};
 pub use explain::{ClassBecause, VmFacts, explain};
-pub use identity::{Finding, Identity};
+pub use identity::{Finding, Identity, Sought};
 pub use record::Record;
 pub use relay::Relay;
 pub use scopes::VlanScopes;

@@ -44,7 +44,7 @@ fn check(snapshot: VmSnapshot<'_>) {
     }
     assert_eq!(snapshot.state(VmIndex(0)), state(generation));
     let even = (generation % 2 == 0).then_some(VmIndex(1));
-    assert_eq!(snapshot.vm_by_ipv4(Scope(0), Ipv4Addr::new(192, 0, 2, 77)), even, "generation {generation}");
+    assert_eq!(snapshot.vm_by_ip(Scope(0), Ipv4Addr::new(192, 0, 2, 77).into()), even, "generation {generation}");
 }
 
 fn change(writer: &mut Writer) {

@@ -22,7 +22,7 @@ use std::fmt;
 pub struct Secret([u64; Self::WORDS]);
 
 impl Secret {
-    const WORDS: usize = 18;
+    const WORDS: usize = 24;
 
     /// From the operating system's generator.
     ///
@@ -57,6 +57,24 @@ impl fmt::Debug for Secret {
     }
 }
 
+/// What the hash of the [filter](super::filter) is drawn from; what is multiplied by is odd.
+#[derive(Clone, Copy)]
+pub(super) struct FilterSecret {
+    pub(super) mac: u64,
+    pub(super) ipv4: u64,
+    pub(super) upper: u64,
+    pub(super) lower: u64,
+    pub(super) meta: u64,
+    pub(super) last: u64,
+}
+
+impl FilterSecret {
+    pub(super) fn new(secret: &Secret) -> Self {
+        let [.., a, b, upper, lower, c, d] = secret.0;
+        Self { mac: a | 1, ipv4: b | 1, upper, lower, meta: c | 1, last: d | 1 }
+    }
+}
+
 /// The function that was drawn.
 pub(super) struct Hash {
     mac: (u128, u128),
@@ -67,7 +85,7 @@ pub(super) struct Hash {
 
 impl Hash {
     pub(super) fn new(secret: &Secret) -> Self {
-        let [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p, q, r] = secret.0;
+        let [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p, q, r, ..] = secret.0;
         let wide = |high: u64, low: u64| u128::from(high) << 64 | u128::from(low);
         Self {
             mac: (wide(a, b), wide(c, d)),

@@ -64,8 +64,23 @@ impl Lengths {
 }
 
 /// Prefix lengths, longest first.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 pub(super) struct InUse(u128);
+
+impl InUse {
+    /// Those of which `keep` is true, in the same order.
+    #[inline(always)]
+    pub(super) fn retain(self, mut keep: impl FnMut(u8) -> bool) -> Self {
+        let (mut kept, mut end) = (0, 0);
+        for length in self {
+            if keep(length) {
+                kept |= (u128::from(length) + 1) << (end & 127);
+                end += 8;
+            }
+        }
+        Self(kept)
+    }
+}
 
 impl Iterator for InUse {
     type Item = u8;

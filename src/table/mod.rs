@@ -33,7 +33,7 @@
 //!   re-checked.
 //! - *Neighbours do not disturb.* Two values share a word, which the writer stores whole; the half it did not mean to
 //!   change is repeated, since no one else writes.
-//! - *Buckets of overflow* are recycled by the same waiting: see `store.rs`.
+//! - *Buckets of overflow* are recycled by the same waiting: see `store.rs`; bits of the filter too: see `filter.rs`.
 //!
 //! A batch that is dropped unpublished is rolled back: it wrote only what nobody reads.
 //!
@@ -45,7 +45,8 @@
 //!
 //! Two stores, of narrow keys (MAC, IPv4 prefix) and wide ones (IPv6 prefix), as hash tables of cache-line buckets
 //! with chains of overflow buckets (`bucket.rs`, `store.rs`, `hash.rs`). A probe of a narrow key touches one cache line in the common
-//! case, a probe of a wide key one to miss and two to hit; the state is one more. A removed key
+//! case, a probe of a wide key one to miss and two to hit; the state is one more. Most keys that nobody lists are known by a bit
+//! in the CPU's caches and probe no bucket at all (`filter.rs`). A removed key
 //! leaves no tombstone and chains are kept as short as their keys allow, so look-ups cost the same after any history. Memory is
 //! taken untouched from the operating system and becomes resident as it is used.
 //!
@@ -54,6 +55,7 @@
 //! have 29 bits, because the 30th tells an IPv4 prefix from a MAC.
 
 mod bucket;
+mod filter;
 mod hash;
 mod lengths;
 mod reader;
@@ -81,7 +83,8 @@ use crossbeam::utils::CachePadded;
 use ipnet::IpNet;
 
 use self::bucket::{INDEX, IPV4, Narrow, Probe, VALID_EVEN, VALID_ODD, Wide, WideKey};
-use self::hash::Hash;
+use self::filter::{Filter, Mark};
+use self::hash::{FilterSecret, Hash};
 use self::lengths::Lengths;
 use self::store::{Size, Store};
 use crate::model::{ClassId, Key, MacAddr, Mode, Scope, VmIndex};
@@ -89,7 +92,7 @@ use crate::sync::quiescent::{Generation, Grace};
 use crate::sync::{AtomicU64, Ordering, in_huge_pages, zeroed};
 
 pub use self::hash::Secret;
-pub use self::reader::{Reader, Station, Stations, VmSnapshot};
+pub use self::reader::{Prefixes, Reader, Station, Stations, VmSnapshot};
 pub use self::writer::{Batch, NotSettled, TableError, Usage, Writer};
 
 /// How much a table can hold, fixed when it is made.
@@ -124,7 +127,8 @@ impl Capacity {
     pub fn bytes(self) -> u64 {
         let narrow = u64::from(Size::of(self.keys).buckets()) * size_of::<Narrow>() as u64;
         let wide = u64::from(Size::of(self.ipv6_keys()).buckets()) * size_of::<Wide>() as u64;
-        u64::from(self.vms) * size_of::<[AtomicU64; 2]>() as u64 + narrow + wide
+        let filter = filter::Size::of(self.keys).bytes();
+        u64::from(self.vms) * size_of::<[AtomicU64; 2]>() as u64 + narrow + wide + filter
     }
 }
 
@@ -187,6 +191,7 @@ pub struct Table {
     lengths: CachePadded<Lengths>,
     narrow: Store<Narrow>,
     wide: Store<Wide>,
+    filter: Filter,
     /// Two words per VM, flags and address: in each the half for even generations low, for odd ones high.
     states: Box<[AtomicU64]>,
     grace: Arc<Grace>,
@@ -235,41 +240,34 @@ impl Table {
         let (grace, passes) = Grace::new(workers);
         let states = zeroed(vms as usize * 2).ok_or_else(memory)?;
         in_huge_pages(&states); // numbers are given out from the lowest on
+        let filter = filter::Size::of(keys);
+        let clerk = filter::Clerk::new(filter).ok_or_else(memory)?;
         let table = Arc::new(Self {
             hash: Hash::new(secret),
             lengths: CachePadded::new(Lengths::new()),
             narrow: Store::new(Size::of(keys)).ok_or_else(memory)?,
             wide: Store::new(Size::of(capacity.ipv6_keys())).ok_or_else(memory)?,
+            filter: Filter::new(filter, FilterSecret::new(secret)).ok_or_else(memory)?,
             states,
             grace,
             capacity,
         });
         let readers = passes.into_iter().map(|pass| Reader::new(table.clone(), pass)).collect();
-        Ok((Writer::new(table), readers))
+        Ok((Writer::new(table, clerk), readers))
     }
 
     #[inline]
-    fn mac(&self, scope: Scope, mac: MacAddr) -> Probe<u64> {
-        let key = mac.to_u64() << 16 | u64::from(scope.0);
-        Probe { key, hash: self.hash.mac(key), kind: 0 }
+    fn mac(&self, word: u64) -> Probe<u64> {
+        Probe { key: word, hash: self.hash.mac(word), kind: 0 }
     }
 
-    /// The probe for the prefix of `length` that `address` is in.
     #[inline]
-    fn ipv4(&self, scope: Scope, address: Ipv4Addr, length: u8) -> Probe<u64> {
-        // No length is above 32; the mask of the shift is there so that none could panic.
-        let mask = u64::MAX << (32u8.wrapping_sub(length) & 63);
-        let key = (u64::from(address.to_bits()) & mask) << 32 | u64::from(scope.0) << 16 | u64::from(length);
-        Probe { key, hash: self.hash.ipv4(key), kind: IPV4 }
+    fn ipv4(&self, word: u64) -> Probe<u64> {
+        Probe { key: word, hash: self.hash.ipv4(word), kind: IPV4 }
     }
 
-    /// The probe for the prefix of `length` that `address` is in.
     #[inline]
-    fn ipv6(&self, scope: Scope, address: Ipv6Addr, length: u8) -> Probe<WideKey> {
-        let mask = u128::MAX.checked_shl(128u32.saturating_sub(u32::from(length))).unwrap_or(0);
-        let bits = address.to_bits() & mask;
-        let address = [(bits >> 64) as u64, (bits & 0xffff_ffff_ffff_ffff) as u64];
-        let meta = u32::from(scope.0) << 16 | u32::from(length) << 8;
+    fn ipv6(&self, (address, meta): ([u64; 2], u32)) -> Probe<WideKey> {
         let [upper, lower] = address;
         let hash = self.hash.ipv6([upper, lower, u64::from(meta)]);
         let tag = (hash & 0xff) as u32;
@@ -278,9 +276,24 @@ impl Table {
 
     fn probe(&self, key: Key) -> KeyProbe {
         match key {
-            Key::Mac(scope, mac) => KeyProbe::Narrow(self.mac(scope, mac)),
-            Key::Prefix(scope, IpNet::V4(net)) => KeyProbe::Narrow(self.ipv4(scope, net.addr(), net.prefix_len())),
-            Key::Prefix(scope, IpNet::V6(net)) => KeyProbe::Wide(self.ipv6(scope, net.addr(), net.prefix_len())),
+            Key::Mac(scope, mac) => KeyProbe::Narrow(self.mac(mac_word(scope, mac))),
+            Key::Prefix(scope, IpNet::V4(net)) => {
+                KeyProbe::Narrow(self.ipv4(ipv4_word(scope, net.addr(), net.prefix_len())))
+            }
+            Key::Prefix(scope, IpNet::V6(net)) => {
+                KeyProbe::Wide(self.ipv6(ipv6_words(scope, net.addr(), net.prefix_len())))
+            }
+        }
+    }
+
+    fn mark(&self, key: Key) -> Mark {
+        match key {
+            Key::Mac(scope, mac) => self.filter.mac(mac_word(scope, mac)),
+            Key::Prefix(scope, IpNet::V4(net)) => self.filter.ipv4(ipv4_word(scope, net.addr(), net.prefix_len())),
+            Key::Prefix(scope, IpNet::V6(net)) => {
+                let (address, meta) = ipv6_words(scope, net.addr(), net.prefix_len());
+                self.filter.ipv6(address, meta)
+            }
         }
     }
 
@@ -313,6 +326,29 @@ impl fmt::Debug for Table {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Table").field("capacity", &self.capacity).field("grace", &self.grace).finish_non_exhaustive()
     }
+}
+
+/// A MAC as the word that is compared.
+#[inline(always)]
+const fn mac_word(scope: Scope, mac: MacAddr) -> u64 {
+    mac.to_u64() << 16 | scope.0 as u64
+}
+
+/// The prefix of `length` that `address` is in, as the word that is compared.
+#[inline(always)]
+const fn ipv4_word(scope: Scope, address: Ipv4Addr, length: u8) -> u64 {
+    // No length is above 32; the mask of the shift is there so that none could panic.
+    let mask = u64::MAX << (32u8.wrapping_sub(length) & 63);
+    (address.to_bits() as u64 & mask) << 32 | (scope.0 as u64) << 16 | length as u64
+}
+
+/// The prefix of `length` that `address` is in, as the words that are compared: the address, and scope and length.
+#[inline(always)]
+fn ipv6_words(scope: Scope, address: Ipv6Addr, length: u8) -> ([u64; 2], u32) {
+    let mask = u128::MAX.checked_shl(128u32.saturating_sub(u32::from(length))).unwrap_or(0);
+    let bits = address.to_bits() & mask;
+    let address = [(bits >> 64) as u64, (bits & 0xffff_ffff_ffff_ffff) as u64];
+    (address, u32::from(scope.0) << 16 | u32::from(length) << 8)
 }
 
 /// A key of either width.

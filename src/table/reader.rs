@@ -1,11 +1,12 @@
 //! A worker's side of the table.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use super::bucket::Narrow;
+use super::lengths::InUse;
 use super::store::{Sought, View};
-use super::{Family, Generation, Table, VmState, valid_in};
+use super::{Family, Generation, Table, VmState, ipv4_word, ipv6_words, mac_word, valid_in};
 use crate::model::{MacAddr, Scope, VmIndex};
 use crate::sync::quiescent::Pass;
 
@@ -92,57 +93,69 @@ impl<'a> VmSnapshot<'a> {
     #[inline(always)]
     #[must_use]
     pub fn vm_by_mac(self, scope: Scope, mac: MacAddr) -> Option<VmIndex> {
-        self.table.narrow.find(self.table.mac(scope, mac), self.valid)
-    }
-
-    /// The VM that lists an address, by the longest prefix.
-    #[inline(always)]
-    #[must_use]
-    pub fn vm_by_ipv4(self, scope: Scope, address: Ipv4Addr) -> Option<VmIndex> {
-        let lengths = self.table.lengths.in_use(Family::Ipv4, self.valid);
-        let probe = |length| self.table.narrow.find(self.table.ipv4(scope, address, length), self.valid);
-        lengths.into_iter().find_map(probe)
-    }
-
-    /// The VM that lists an address, by the longest prefix.
-    #[inline]
-    #[must_use]
-    pub fn vm_by_ipv6(self, scope: Scope, address: Ipv6Addr) -> Option<VmIndex> {
-        let mut lengths = self.table.lengths.in_use(Family::Ipv6, self.valid);
-        lengths.find_map(|length| self.table.wide.find(self.table.ipv6(scope, address, length), self.valid))
+        self.vm_at(self.seek_mac(scope, mac)?)
     }
 
     /// The VM that lists an address, by the longest prefix. An IPv4-mapped IPv6 address is an IPv6 address.
     #[inline(always)]
     #[must_use]
     pub fn vm_by_ip(self, scope: Scope, address: IpAddr) -> Option<VmIndex> {
-        match address {
-            IpAddr::V4(address) => self.vm_by_ipv4(scope, address),
-            IpAddr::V6(address) => self.vm_by_ipv6(scope, address),
-        }
+        self.vm_within(scope, address, self.seek_ip(scope, address))
     }
 
-    /// Asks the CPU for what [`vm_by_mac`](Self::vm_by_mac) will look at.
+    /// Asks the CPU for what [`vm_at`](Self::vm_at) will look at; nothing if certainly no VM lists this MAC.
     #[inline]
-    pub fn seek_mac(self, scope: Scope, mac: MacAddr) {
-        let _ = self.table.narrow.view().seek(self.table.mac(scope, mac));
+    #[must_use]
+    pub fn seek_mac(self, scope: Scope, mac: MacAddr) -> Option<Station> {
+        let (table, word) = (self.table, mac_word(scope, mac));
+        let may = table.filter.may_hold(table.filter.mac(word));
+        may.then(|| Station(table.narrow.view().seek(table.mac(word))))
     }
 
-    /// Asks the CPU for what [`vm_by_ip`](Self::vm_by_ip) will look at, for every prefix length at once.
+    /// The VM that lists a MAC.
     #[inline]
-    pub fn seek_ip(self, scope: Scope, address: IpAddr) {
+    #[must_use]
+    pub fn vm_at(self, station: Station) -> Option<VmIndex> {
+        self.table.narrow.view().find(station.0, self.valid)
+    }
+
+    /// Asks the CPU for what [`vm_within`](Self::vm_within) will look at, for every prefix length at once; of most lengths it
+    /// is certain that no VM lists the address with them.
+    #[inline]
+    #[must_use]
+    pub fn seek_ip(self, scope: Scope, address: IpAddr) -> Prefixes {
+        let Table { lengths, filter, narrow, wide, .. } = self.table;
+        Prefixes(match address {
+            IpAddr::V4(address) => lengths.in_use(Family::Ipv4, self.valid).retain(|length| {
+                let word = ipv4_word(scope, address, length);
+                let may = filter.may_hold(filter.ipv4(word));
+                if may {
+                    let _ = narrow.view().seek(self.table.ipv4(word));
+                }
+                may
+            }),
+            IpAddr::V6(address) => lengths.in_use(Family::Ipv6, self.valid).retain(|length| {
+                let words = ipv6_words(scope, address, length);
+                let may = filter.may_hold(filter.ipv6(words.0, words.1));
+                if may {
+                    let _ = wide.view().seek(self.table.ipv6(words));
+                }
+                may
+            }),
+        })
+    }
+
+    /// The VM that lists an address, by the longest of the prefixes that [`seek_ip`](Self::seek_ip) left for it.
+    #[inline]
+    #[must_use]
+    pub fn vm_within(self, scope: Scope, address: IpAddr, Prefixes(mut lengths): Prefixes) -> Option<VmIndex> {
+        let table = self.table;
         match address {
             IpAddr::V4(address) => {
-                let view = self.table.narrow.view();
-                for length in self.table.lengths.in_use(Family::Ipv4, self.valid) {
-                    let _ = view.seek(self.table.ipv4(scope, address, length));
-                }
+                lengths.find_map(|length| table.narrow.find(table.ipv4(ipv4_word(scope, address, length)), self.valid))
             }
             IpAddr::V6(address) => {
-                let view = self.table.wide.view();
-                for length in self.table.lengths.in_use(Family::Ipv6, self.valid) {
-                    let _ = view.seek(self.table.ipv6(scope, address, length));
-                }
+                lengths.find_map(|length| table.wide.find(table.ipv6(ipv6_words(scope, address, length)), self.valid))
             }
         }
     }
@@ -170,6 +183,10 @@ pub struct Stations<'a> {
     store: View<'a, Narrow>,
 }
 
+/// Prefix lengths that an address may be listed with.
+#[derive(Clone, Copy, Debug)]
+pub struct Prefixes(InUse);
+
 /// A MAC on its way to be looked up.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Station(Sought<u64>);
@@ -179,7 +196,7 @@ impl Stations<'_> {
     #[inline(always)]
     #[must_use]
     pub fn seek(&self, mac: MacAddr) -> Station {
-        Station(self.store.seek(self.snapshot.table.mac(self.scope, mac)))
+        Station(self.store.seek(self.snapshot.table.mac(mac_word(self.scope, mac))))
     }
 
     /// As [`VmSnapshot::vm_by_mac`].

@@ -84,12 +84,14 @@ impl<B: Bucket> Store<B> {
     }
 
     /// So many keys are in it now. Keys fall anywhere, so at two for each page of the system's nearly every page was
-    /// touched, and larger ones cost nothing more.
-    pub(super) fn filled_to(&self, keys: u32) {
+    /// touched, and larger ones cost nothing more. Whether it has just come to that.
+    pub(super) fn filled_to(&self, keys: u32) -> bool {
         const WORDS_PER_PAGE: usize = 4096 / 8;
-        if keys as usize == self.words.len() / WORDS_PER_PAGE * 2 {
+        let filled = keys as usize == self.words.len() / WORDS_PER_PAGE * 2;
+        if filled {
             in_huge_pages(&self.words);
         }
+        filled
     }
 
     /// A bucket by its number; `None` beyond the last.

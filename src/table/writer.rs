@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use super::bucket::VALID_EVEN;
 use super::lengths::{Counts, LENGTHS_MAX};
 use super::store::{Clerk, Inserted, Marks};
-use super::{Capacity, Family, Generation, Grace, KeyProbe, Table, VmSnapshot, VmState, pack, valid_in};
+use super::{Capacity, Family, Generation, Grace, KeyProbe, Table, VmSnapshot, VmState, filter, pack, valid_in};
 use crate::model::{Key, VmIndex};
 use crate::sync::{Ordering, hint, sleep, thread};
 use ipnet::IpNet;
@@ -112,6 +112,7 @@ pub struct Writer {
     published_at: Option<Instant>,
     narrow: Clerk,
     wide: Clerk,
+    filter: filter::Clerk,
     /// VMs whose state the open or unsettled batch has set.
     states: Vec<VmIndex>,
     books: Books,
@@ -123,7 +124,7 @@ pub struct Writer {
 const KEPT_MAX: usize = 1 << 16;
 
 impl Writer {
-    pub(super) fn new(table: Arc<Table>) -> Self {
+    pub(super) fn new(table: Arc<Table>, filter: filter::Clerk) -> Self {
         let (narrow, wide) = (Clerk::new(table.narrow.size()), Clerk::new(table.wide.size()));
         Self {
             table,
@@ -131,6 +132,7 @@ impl Writer {
             published_at: None,
             narrow,
             wide,
+            filter,
             states: Vec::new(),
             books: Books { narrow_keys: 0, wide_keys: 0, lengths: Counts::new() },
             saved: None,
@@ -221,6 +223,7 @@ impl Writer {
         let marks = Marks { old: valid_in(Generation(self.generation.0 ^ 1)), new: valid_in(self.generation) };
         self.narrow.settle(&self.table.narrow, marks);
         self.wide.settle(&self.table.wide, marks);
+        self.filter.settle(&self.table.filter);
         self.table.lengths.store(marks.old, &self.books.lengths);
         self.level_states(marks.new);
         true
@@ -263,6 +266,7 @@ impl Writer {
         let marks = self.marks();
         self.narrow.roll_back(&self.table.narrow, marks);
         self.wide.roll_back(&self.table.wide, marks);
+        self.filter.roll_back(&self.table.filter);
         self.level_states(marks.old);
         if let Some(saved) = self.saved.take() {
             self.books = saved;
@@ -303,14 +307,16 @@ impl Batch<'_> {
         self.check(vm)?;
         let room = self.room(key);
         let marks = self.writer.marks();
-        let Writer { table, narrow, wide, books, .. } = &mut *self.writer;
+        let Writer { table, narrow, wide, filter, books, .. } = &mut *self.writer;
         let may_add = room.is_ok();
         let inserted = match table.probe(key) {
             KeyProbe::Narrow(key) => {
                 let inserted = narrow.insert(&table.narrow, key, vm, marks, may_add);
                 if inserted == Inserted::Added {
                     books.narrow_keys += 1;
-                    table.narrow.filled_to(books.narrow_keys);
+                    if table.narrow.filled_to(books.narrow_keys) {
+                        table.filter.in_huge_pages();
+                    }
                 }
                 inserted
             }
@@ -318,7 +324,9 @@ impl Batch<'_> {
                 let inserted = wide.insert(&table.wide, key, vm, marks, may_add);
                 if inserted == Inserted::Added {
                     books.wide_keys += 1;
-                    table.wide.filled_to(books.wide_keys);
+                    if table.wide.filled_to(books.wide_keys) {
+                        table.filter.in_huge_pages();
+                    }
                 }
                 inserted
             }
@@ -328,6 +336,7 @@ impl Batch<'_> {
             Inserted::Taken(by) => Err(TableError::Taken { by }),
             Inserted::NoRoom => Err(room.err().unwrap_or(TableError::Crowded { capacity: table.capacity.keys })),
             Inserted::Added => {
+                filter.add(&table.filter, table.mark(key));
                 if let Some((family, length)) = prefix(key) {
                     books.lengths.add(family, length);
                 }
@@ -349,12 +358,13 @@ impl Batch<'_> {
     /// Makes a key lead nowhere; the VM it led to.
     pub fn remove(&mut self, key: Key) -> Option<VmIndex> {
         let marks = self.writer.marks();
-        let Writer { table, narrow, wide, books, .. } = &mut *self.writer;
+        let Writer { table, narrow, wide, filter, books, .. } = &mut *self.writer;
         let (removed, count) = match table.probe(key) {
             KeyProbe::Narrow(probe) => (narrow.remove(&table.narrow, probe, marks)?, &mut books.narrow_keys),
             KeyProbe::Wide(probe) => (wide.remove(&table.wide, probe, marks)?, &mut books.wide_keys),
         };
         *count -= 1;
+        filter.remove(table.mark(key));
         if let Some((family, length)) = prefix(key) {
             books.lengths.subtract(family, length);
         }
