@@ -27,7 +27,8 @@ use crate::exit::Exit;
 pub const PATH_BYTES_MAX: usize = 107;
 /// Who may connect: owner and group.
 const SOCKET_MODE: Mode = Mode::from_raw_mode(0o660);
-const LOCK_MODE: u32 = 0o640;
+/// Who can open the lock file can hold its lock, and thereby keep us from starting.
+const LOCK_MODE: Mode = Mode::from_raw_mode(0o600);
 /// Connections that wait to be accepted; the kernel's own limit may be lower.
 const BACKLOG: i32 = 128;
 
@@ -187,7 +188,7 @@ fn lock(lock: &Path, socket: &Path) -> Result<File, SocketError> {
     // O_NONBLOCK: a FIFO in its place must not keep us waiting.
     let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC).bits().cast_signed();
     let mut options = OpenOptions::new();
-    options.read(true).write(true).create(true).truncate(false).mode(LOCK_MODE).custom_flags(flags);
+    options.read(true).write(true).create(true).truncate(false).mode(LOCK_MODE.as_raw_mode()).custom_flags(flags);
     let mut file = options.open(lock).map_err(|source| match (Errno::from_io_error(&source), lock.parent()) {
         (Some(Errno::NOENT | Errno::NOTDIR), Some(folder)) => SocketError::NoFolder { folder: folder.to_owned() },
         (Some(Errno::ACCESS | Errno::PERM), _) => SocketError::Permission { path: socket.to_owned() },
@@ -199,6 +200,8 @@ fn lock(lock: &Path, socket: &Path) -> Result<File, SocketError> {
     if !metadata.is_file() {
         return Err(SocketError::Obstacle { path: lock.to_owned(), what: "not a file" });
     }
+    // It may be there already, with whatever mode.
+    fchmod(&file, LOCK_MODE).map_err(|error| system("set the mode of", lock, error.into()))?;
     match flock(&file, FlockOperation::NonBlockingLockExclusive) {
         Ok(()) => {}
         Err(Errno::WOULDBLOCK) => {
@@ -375,6 +378,18 @@ mod tests {
         rustix::fs::mknodat(rustix::fs::CWD, &path, rustix::fs::FileType::Fifo, Mode::from_raw_mode(0o600), 0).unwrap();
         check("a FIFO");
         assert!(fs::symlink_metadata(&path).unwrap().file_type().is_fifo());
+    }
+
+    #[test]
+    fn nobody_else_can_open_the_lock_whatever_mode_it_had() {
+        let (folder, path) = folder();
+        let lock = folder.path().join("control.sock.lock");
+        let mode = || fs::symlink_metadata(&lock).unwrap().permissions().mode() & 0o7777;
+        drop(Socket::take(&path).unwrap());
+        assert_eq!(mode(), 0o600, "a new one");
+        fs::set_permissions(&lock, fs::Permissions::from_mode(0o664)).unwrap();
+        drop(Socket::take(&path).unwrap());
+        assert_eq!(mode(), 0o600, "one of an earlier release");
     }
 
     #[test]
