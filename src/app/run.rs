@@ -53,7 +53,7 @@ impl Run {
         let Prepared { eal_arguments, cores, plan, config, settings, vms, alarms } = self.asked.prepare()?;
         alarms.iter().for_each(|alarm| error!("{alarm}"));
         let socket = Socket::take(&config.control.socket).map_err(socket_failure)?;
-        info!("workers on CPUs {:?}, everything else on CPU {}", cores.workers, cores.main);
+        info!("{cores}");
         let Plan { mbufs, room_bytes, memory_mib, .. } = plan;
         info!("{mbufs} packet buffers of {room_bytes} bytes, {memory_mib} MiB");
 
@@ -70,6 +70,7 @@ impl Run {
         }
         let known = registry.len();
         let engine = Engine::start(eal, &config, plan, readers, config.table.vms as usize)?;
+        session.leave_cpus_to_workers();
         signals.take_over_real_time().map_err(refused)?;
         let board = Arc::new(Board::new(config.links.len()));
         let ledger = Arc::new(ledger(&config, &engine.shared, &board));

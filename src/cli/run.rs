@@ -87,7 +87,7 @@ fn as_text(report: &Report) -> String {
 fn preview_text(preview: &Prepared) -> String {
     let Prepared { eal_arguments, cores, plan, config, .. } = preview;
     let mut text = format!("EAL arguments: {}\n", eal_arguments.join(" "));
-    let _ = writeln!(text, "Cores: workers on CPUs {:?}, everything else on CPU {}", cores.workers, cores.main);
+    let _ = writeln!(text, "Cores: {cores}");
     let _ = writeln!(
         text,
         "Memory: {} packet buffers of {} bytes, {} MiB in all; table for {} VMs and {} keys",

@@ -1,14 +1,23 @@
 //! Which CPU does what.
 
-use std::fmt::Write as _;
+use std::fmt::{self, Write as _};
 
-/// CPUs of one process: one for control, one for each worker.
+/// CPUs of one process.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cores {
-    /// Control, signals, telemetry.
+    /// EAL's main lcore, which starts everything.
     pub main: u32,
     /// One worker each.
     pub workers: Vec<u32>,
+    /// Everything else once frames flow: where no worker is, or with the main lcore if there is a worker everywhere.
+    pub others: Vec<u32>,
+}
+
+impl fmt::Display for Cores {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let [workers, others] = [&self.workers, &self.others].map(|cpus| ranges(cpus));
+        write!(f, "workers on CPUs {workers}, everything else on CPUs {others}, main lcore on CPU {}", self.main)
+    }
 }
 
 /// Why the cores cannot be had.
@@ -60,7 +69,12 @@ impl Cores {
                 return Err(CoresError::Twice(cpu));
             }
         }
-        if workers.is_empty() { Err(CoresError::NoWorker) } else { Ok(Self { main, workers }) }
+        if workers.is_empty() {
+            return Err(CoresError::NoWorker);
+        }
+        let others: Vec<u32> = available.iter().copied().filter(|cpu| !workers.contains(cpu)).collect();
+        let others = if others.is_empty() { vec![main] } else { others };
+        Ok(Self { main, workers, others })
     }
 
     /// What EAL's `--lcores` takes: lcore 0 is the main one, lcore n the n-th worker.
@@ -114,7 +128,7 @@ mod tests {
     #[test]
     fn by_default_every_cpu_but_the_first_has_a_worker() {
         let cores = Cores::choose(None, None, &[0, 1, 2]).unwrap();
-        assert_eq!(cores, Cores { main: 0, workers: vec![1, 2] });
+        assert_eq!(cores, Cores { main: 0, workers: vec![1, 2], others: vec![0] });
         assert_eq!(cores.lcores(), "0@0,1@1,2@2");
         assert_eq!(Cores::choose(None, None, &[3]).unwrap().lcores(), "0@3,1@3", "one CPU is shared");
         assert_eq!(Cores::choose(None, Some(2), &[0, 1, 2]).unwrap().workers, [0, 1]);
@@ -122,9 +136,25 @@ mod tests {
 
     #[test]
     fn the_main_core_keeps_out_of_the_workers_way() {
-        assert_eq!(Cores::choose(Some("0"), None, &[0, 1]).unwrap(), Cores { main: 1, workers: vec![0] });
-        assert_eq!(Cores::choose(Some("0-1"), None, &[0, 1]).unwrap(), Cores { main: 0, workers: vec![0, 1] });
+        assert_eq!(
+            Cores::choose(Some("0"), None, &[0, 1]).unwrap(),
+            Cores { main: 1, workers: vec![0], others: vec![1] }
+        );
+        assert_eq!(
+            Cores::choose(Some("0-1"), None, &[0, 1]).unwrap(),
+            Cores { main: 0, workers: vec![0, 1], others: vec![0] }
+        );
         assert_eq!(Cores::choose(Some("1,3-4"), None, &[0, 1, 2, 3, 4]).unwrap().workers, [1, 3, 4]);
+    }
+
+    #[test]
+    fn whatever_is_no_worker_keeps_off_the_workers_cpus() {
+        let others = |cores, main| Cores::choose(Some(cores), main, &[0, 1, 2, 3, 5]).unwrap().others;
+        assert_eq!(others("1", None), [0, 2, 3, 5]);
+        assert_eq!(others("0", Some(0)), [1, 2, 3, 5], "not even where the main lcore is a worker too");
+        assert_eq!(others("0-3,5", Some(2)), [2], "unless there is no other");
+        let said = Cores::choose(Some("1-2"), None, &[0, 1, 2, 3]).unwrap().to_string();
+        assert_eq!(said, "workers on CPUs 1-2, everything else on CPUs 0,3, main lcore on CPU 0");
     }
 
     #[test]

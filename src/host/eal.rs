@@ -5,6 +5,8 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use dpdk::{Eal, Errno, log};
+use rustix::process::Pid;
+use rustix::thread::{sched_getaffinity, sched_setaffinity};
 use tracing::{debug, error, info, warn};
 
 use super::cores::Cores;
@@ -19,7 +21,7 @@ use crate::exit::{Exit, Failure};
 /// The CPUs this process may run on, ascending.
 #[must_use]
 pub fn available_cpus() -> Vec<u32> {
-    match rustix::thread::sched_getaffinity(None) {
+    match sched_getaffinity(None) {
         Ok(set) => (0..1024u32).filter(|&cpu| set.is_set(cpu as usize)).collect(),
         Err(_) => vec![0],
     }
@@ -94,8 +96,30 @@ pub fn obstacles(config: &Config) -> Vec<String> {
 pub struct Session {
     /// The handle.
     pub eal: Eal,
+    /// The threads there were before EAL, the one that started it among them.
+    threads: Vec<Pid>,
     // Dropped after `eal`, so after DPDK has let go of the directory.
     _run_dir: RunDir,
+}
+
+impl Session {
+    /// Lets this thread, those it starts from now on, and those there were before EAL run on every CPU that no worker
+    /// has. Until then whatever this thread starts shares the main lcore's CPU with it, though others be idle, and what
+    /// was there before EAL may come into a worker's way.
+    pub fn leave_cpus_to_workers(&self) {
+        let ours = self.eal.unpin_thread().map_err(|error| error.to_string());
+        match ours.and_then(|()| sched_getaffinity(None).map_err(|error| error.to_string())) {
+            // A thread that has ended meanwhile is in nobody's way.
+            Ok(cpus) => self.threads.iter().for_each(|&thread| _ = sched_setaffinity(Some(thread), &cpus)),
+            Err(error) => warn!("threads beside the workers stay where they are: {error}"),
+        }
+    }
+}
+
+/// The threads of this process.
+fn threads() -> Vec<Pid> {
+    let tasks = std::fs::read_dir("/proc/self/task").into_iter().flatten().flatten();
+    tasks.filter_map(|task| Pid::from_raw(task.file_name().to_str()?.parse().ok()?)).collect()
 }
 
 #[derive(Debug)]
@@ -120,10 +144,11 @@ pub fn init(args: &[String], last_words: fn(&str)) -> Result<Session, Failure> {
         warn!("EAL's log goes to standard error as it is: {error}");
     }
     info!("EAL arguments: {}", args.join(" "));
+    let threads = threads();
     let eal = Eal::init(args).map_err(|error| Failure::new(exit(&error), explain(&error, args)))?;
     debug!("{}", eal.version());
     let _run_dir = RunDir(eal.runtime_dir());
-    Ok(Session { eal, _run_dir })
+    Ok(Session { eal, threads, _run_dir })
 }
 
 static LAST_WORDS: OnceLock<fn(&str)> = OnceLock::new();

@@ -2,8 +2,9 @@
 //!
 //! A single thread is frozen from outside by ptrace, which is no part of the box.
 
+use std::collections::BTreeSet;
 use std::fs;
-use std::os::unix::net::UnixDatagram;
+use std::os::unix::net::{UnixDatagram, UnixStream};
 
 use nix::sys::ptrace;
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
@@ -11,7 +12,7 @@ use rustix::process::{Pid, Resource, Rlimit, Signal, prlimit};
 use serde_json::Value;
 
 use crate::daemon::demo;
-use crate::support::{Daemon, Ended, LIMIT, Lab, assert_balance, number, wait_for};
+use crate::support::{Daemon, Ended, LIMIT, Lab, assert_balance, cpus, number, wait_for};
 
 /// A thread that stands still until this is dropped, or the process ends.
 struct Frozen(nix::unistd::Pid);
@@ -131,6 +132,40 @@ fn worker(daemon: &Daemon<'_>) -> String {
     let tasks = fs::read_dir(format!("/proc/{}/task", daemon.pid().as_raw_nonzero())).unwrap();
     let mut names = tasks.map(|task| fs::read_to_string(task.unwrap().path().join("comm")).unwrap());
     names.find(|name| name.contains("worker")).expect("EAL names workers so").trim_end().to_owned()
+}
+
+#[test]
+fn whatever_is_no_worker_keeps_off_the_workers_cpus() {
+    let lab = Lab::new();
+    let cpus = cpus();
+    // The main lcore and a worker share a CPU; what starts from the main thread must not stay with them.
+    let shared = cpus[0];
+    let config = lab.config("net_null0", "net_null1");
+    let config = config.cores(&shared.to_string()).dpdk(&format!("main_core = {shared}"));
+    let daemon = Daemon::start(&lab, &config);
+    let stays_connected = UnixStream::connect(lab.path("control.sock")).unwrap();
+    daemon.stats();
+    let mut others: Vec<usize> = cpus.into_iter().filter(|&cpu| cpu != shared).collect();
+    if others.is_empty() {
+        others.push(shared);
+    }
+    let mut seen = BTreeSet::new();
+    for task in fs::read_dir(format!("/proc/{}/task", daemon.pid().as_raw_nonzero())).unwrap() {
+        let task = task.unwrap();
+        // A client's thread may end meanwhile.
+        let Ok(name) = fs::read_to_string(task.path().join("comm")) else { continue };
+        let tid = Pid::from_raw(task.file_name().to_str().unwrap().parse().unwrap());
+        let Ok(may) = rustix::thread::sched_getaffinity(tid) else { continue };
+        let may: Vec<usize> = (0..1024).filter(|&cpu| may.is_set(cpu)).collect();
+        let expected = if name.contains("worker") { &vec![shared] } else { &others };
+        assert_eq!(&may, expected, "{name}");
+        seen.insert(name.trim_end().to_owned());
+    }
+    for name in ["portcullis", "control", "control-accept", "control-client", "links", "watch", "log"] {
+        assert!(seen.contains(name), "{name} is among {seen:?}");
+    }
+    drop(stays_connected);
+    daemon.stop(Signal::TERM);
 }
 
 #[test]
