@@ -3,11 +3,11 @@
 use std::ops::Deref;
 use std::sync::{Mutex, PoisonError};
 
-use dpdk::{Port, PortInfo, PortNote, PortStats, Started};
+use dpdk::{Port, PortInfo, PortNote, PortStats, Started, Trouble};
 use tracing::{debug, info, warn};
 
 use crate::config::Device;
-use crate::telemetry::report::{LinkState, Named, PortLosses, PortState};
+use crate::telemetry::report::{LinkState, PortLosses, PortState};
 
 /// Bytes to ask of a device beyond the MTU: two VLAN tags, for which hardware may make no room by itself. What is virtual
 /// does not count a frame's bytes.
@@ -58,14 +58,7 @@ impl WatchedPort {
     #[must_use]
     pub fn state(&self) -> PortState {
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Ok(stats) = self.port.stats() {
-            (last.losses, last.rx_tags_restored) =
-                (PortLosses { rx_too_long: last.losses.rx_too_long, ..losses(&stats) }, stats.rx_tags_restored);
-        }
-        if let Ok(troubles) = self.port.troubles() {
-            last.losses.rx_too_long = troubles.iter().filter(|trouble| trouble.is_too_long()).map(|t| t.count).sum();
-            last.driver = Named(troubles.into_iter().map(|trouble| (trouble.name, trouble.count)).collect());
-        }
+        renew(&mut last, self.port.stats().ok(), self.port.troubles().ok());
         let can_be_set = self.can_set_link.as_ref().map(Result::is_ok);
         let link =
             |link: dpdk::Link| LinkState { up: link.up, speed_mbps: link.speed_mbps, can_be_set, kept_down: false };
@@ -104,6 +97,18 @@ impl WatchedPort {
     }
 }
 
+/// Puts what could be read in the place of what was read before. Two readings make this up, and either may fail alone.
+fn renew(last: &mut PortState, stats: Option<PortStats>, troubles: Option<Vec<Trouble>>) {
+    if let Some(stats) = stats {
+        last.losses = PortLosses { rx_too_long: last.losses.rx_too_long, ..losses(&stats) };
+        last.rx_tags_restored = stats.rx_tags_restored;
+    }
+    if let Some(troubles) = troubles {
+        last.losses.rx_too_long = troubles.iter().filter(|trouble| trouble.is_too_long()).map(|t| t.count).sum();
+        last.driver = troubles.into_iter().map(|trouble| (trouble.name, trouble.count)).collect();
+    }
+}
+
 fn losses(stats: &PortStats) -> PortLosses {
     PortLosses {
         rx_missed: stats.rx_missed,
@@ -112,5 +117,48 @@ fn losses(stats: &PortStats) -> PortLosses {
         tx_errors: stats.tx_errors,
         rx_too_long: 0,
         rx_tags_lost: stats.rx_tags_lost,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn statistics_that_cannot_be_read_keep_their_last_value() {
+        let stats = |n| PortStats {
+            rx_missed: n,
+            rx_errors: n + 1,
+            rx_tags_lost: n + 2,
+            rx_tags_restored: n + 3,
+            ..PortStats::default()
+        };
+        let troubles = |n| {
+            let counters = [("rx_oversize_errors", n), ("rx_crc_errors", n + 1)];
+            counters.map(|(name, count)| Trouble { name: name.to_owned(), count }).to_vec()
+        };
+        let seen = |port: &PortState| {
+            let PortLosses { rx_missed, rx_errors, rx_tags_lost, rx_too_long, .. } = port.losses;
+            let driver = ["rx_oversize_errors", "rx_crc_errors"].map(|name| port.driver.get(name).copied());
+            ([rx_missed, rx_errors, rx_tags_lost, port.rx_tags_restored], rx_too_long, driver)
+        };
+        let mut port = PortState::default();
+        renew(&mut port, None, None);
+        assert_eq!(port, PortState::default(), "nothing was ever read");
+        renew(&mut port, Some(stats(10)), Some(troubles(20)));
+        let first = ([10, 11, 12, 13], 20, [Some(20), Some(21)]);
+        assert_eq!(seen(&port), first);
+        renew(&mut port, None, None);
+        assert_eq!(seen(&port), first, "neither is to be had");
+        renew(&mut port, Some(stats(30)), None);
+        assert_eq!(seen(&port), ([30, 31, 32, 33], first.1, first.2), "the driver's own are not to be had");
+        renew(&mut port, None, Some(troubles(40)));
+        assert_eq!(seen(&port), ([30, 31, 32, 33], 40, [Some(40), Some(41)]), "only they are");
+        renew(&mut port, None, Some(Vec::new()));
+        assert_eq!(
+            seen(&port),
+            ([30, 31, 32, 33], 0, [None; 2]),
+            "a counter that is 0 again is not one that is not to be had"
+        );
     }
 }
