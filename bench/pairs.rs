@@ -103,8 +103,10 @@ fn main() -> Result<(), Box<dyn Error>> {
 
     // The capture's frames live in the pool, beside rings and caches.
     let mbufs = (frames + 8192).next_power_of_two() * 2 - 1;
-    let session =
-        eal::init(&eal_arguments(&args, &input.capture, mbufs), |words| portcullis::app::log::last_words(words))?;
+    let session = eal::init(
+        &eal_arguments(&args, &input.capture, mbufs),
+        eal::Ending { last_words: |words| portcullis::app::log::last_words(words), exit_code: |_| 1 },
+    )?;
     let eal = &session.eal;
     // As the box lays them out for these devices.
     let pool = Mempool::packed(eal, "frames", mbufs, MBUF_CACHE, ROOM_BYTES)?;

@@ -53,9 +53,9 @@ mod dataplane;
 #[cfg(feature = "testkit")]
 pub mod dataplane;
 #[cfg(not(feature = "testkit"))]
-mod exit;
+mod failure;
 #[cfg(feature = "testkit")]
-pub mod exit;
+pub mod failure;
 #[cfg(not(feature = "testkit"))]
 mod host;
 #[cfg(feature = "testkit")]

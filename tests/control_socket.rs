@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use portcullis::control::{Client, ClientError, Limits, Server, Socket, State};
-use portcullis::exit::Exit;
+use portcullis::failure::Cause;
 use portcullis::model::Revision;
 use portcullis::policy::{Reader, Settings};
 use portcullis::table::Capacity;
@@ -108,7 +108,7 @@ fn a_client_changes_and_reads() {
 fn a_client_that_finds_nobody_says_so() {
     let folder = tempfile::tempdir().unwrap();
     let error = Client::connect(&folder.path().join("control.sock")).unwrap_err();
-    assert_eq!(error.exit(), Exit::Unavailable, "{error}");
+    assert_eq!(error.cause(), Cause::Unavailable, "{error}");
     assert!(error.to_string().contains("is it running?"), "{error}");
 }
 
@@ -261,7 +261,7 @@ fn there_is_room_for_so_many_clients_and_for_another_when_one_leaves() {
     assert_eq!(excess.kind(), "too_many_connections");
     assert!(excess.is_closed());
     let error = server.client().call("version", &json!({})).unwrap_err();
-    assert_eq!(error.exit(), Exit::Unavailable, "{error}");
+    assert_eq!(error.cause(), Cause::Unavailable, "{error}");
 
     clients.pop();
     while server.client().call("version", &json!({})).is_err() {}

@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use super::engine::EngineError;
 use super::vms::{self, BadLines, VmFile};
 use crate::config::{Config, Link};
-use crate::exit::{Exit, Failure};
+use crate::failure::{Cause, Failure};
 use crate::host::cores::Cores;
 use crate::host::eal;
 use crate::host::memory::{self, Plan};
@@ -57,7 +57,7 @@ impl Asked {
     pub fn prepare(&self) -> Result<Prepared, Failure> {
         let file = self.config.display();
         let mut config = Config::load(&self.config)?;
-        let settings = config.policy().map_err(|error| Failure::new(Exit::Configuration, error))?;
+        let settings = config.policy().map_err(|error| Failure::new(Cause::Configuration, error))?;
         if let Some(socket) = &self.socket {
             config.control.socket.clone_from(socket);
         }
@@ -90,7 +90,7 @@ impl Asked {
         let vms = match &self.vms {
             Some(path) => match vms::read(path, &config, &settings, self.bad_lines, &mut alarms) {
                 Ok(vms) => Some(vms),
-                Err(failure) if failure.exit == Exit::Configuration => {
+                Err(failure) if failure.cause == Cause::Configuration => {
                     faults.push(failure.message);
                     None
                 }
@@ -107,7 +107,7 @@ impl Asked {
             Some((cores, plan, eal_arguments)) if faults.is_empty() => {
                 Ok(Prepared { config, settings, cores, plan, eal_arguments, vms, alarms })
             }
-            _ => Err(Failure::new(Exit::Configuration, faults.join("\n"))),
+            _ => Err(Failure::new(Cause::Configuration, faults.join("\n"))),
         }
     }
 

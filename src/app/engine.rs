@@ -17,6 +17,7 @@ use super::watch::link::{Reading, Side, Told};
 use super::watch::links;
 use crate::config::{Config, Device};
 use crate::dataplane::{self, QueuePair, Worker};
+use crate::failure::{Cause, Failure};
 use crate::host::eal;
 use crate::host::memory::{Layout, MBUF_CACHE, Plan};
 use crate::model::{LinkIndex, Way};
@@ -88,6 +89,21 @@ pub enum EngineError {
         /// What DPDK says.
         source: dpdk::Error,
     },
+}
+
+impl From<EngineError> for Failure {
+    fn from(error: EngineError) -> Self {
+        let cause = match &error {
+            EngineError::NoDevice { .. } => Cause::Unavailable,
+            EngineError::TooManyQueues { .. } => Cause::Configuration,
+            EngineError::Port { source: dpdk::Error::TooManyQueues { .. }, .. } => Cause::Configuration,
+            EngineError::Port { .. }
+            | EngineError::Dpdk(_)
+            | EngineError::Counters { .. }
+            | EngineError::Pool { .. } => Cause::Os,
+        };
+        Self::new(cause, error)
+    }
 }
 
 /// The two ports of a link.

@@ -24,8 +24,8 @@ use crate::config::{self, Config};
 use crate::control::State;
 use crate::control::server::Server;
 use crate::control::socket::{Socket, SocketError};
-use crate::exit::{Exit, Failure};
-use crate::host::eal::{self, Session};
+use crate::failure::{Cause, Failure};
+use crate::host::eal::{self, Ending, Session};
 use crate::host::memory::Plan;
 use crate::model::{LinkIndex, Revision};
 use crate::telemetry::board::Board;
@@ -42,14 +42,14 @@ pub struct Run {
 
 impl Run {
     /// Runs until a signal asks for the end, or a thread stands still. `show` makes the counters a text, for an end that
-    /// leaves no time to return them.
+    /// leaves no time to return them, and `exit_code` what the process returns then.
     ///
     /// # Errors
     /// Whatever keeps it from starting.
-    pub fn run(&self, show: fn(&Report) -> String) -> Result<Ended, Failure> {
-        let refused = |error: io::Error| Failure::new(Exit::Os, error);
+    pub fn run(&self, show: fn(&Report) -> String, exit_code: fn(Cause) -> i32) -> Result<Ended, Failure> {
+        let refused = |error: io::Error| Failure::new(Cause::Os, error);
         let mut signals = Signals::take_over().map_err(refused)?;
-        let mut life = Life::begin(Arc::clone(signals.stop())).map_err(refused)?;
+        let mut life = Life::begin(Arc::clone(signals.stop()), exit_code(Cause::Stuck)).map_err(refused)?;
         let Prepared { eal_arguments, cores, plan, config, settings, vms, alarms } = self.asked.prepare()?;
         alarms.iter().for_each(|alarm| error!("{alarm}"));
         let socket = Socket::take(&config.control.socket).map_err(socket_failure)?;
@@ -57,13 +57,13 @@ impl Run {
         let Plan { mbufs, room_bytes, memory_mib, .. } = plan;
         info!("{mbufs} packet buffers of {room_bytes} bytes, {memory_mib} MiB");
 
-        let session = eal::init(&eal_arguments, |words| log::last_words(words))?;
+        let session = eal::init(&eal_arguments, Ending { last_words: |words| log::last_words(words), exit_code })?;
         let eal = &session.eal;
         let (mut registry, readers) = vms::create(&config, &settings, eal.worker_lcores().len())?;
         if readers.is_empty() {
             let message =
                 "EAL has no worker lcore (`dpdk.cores`, or `-l` among the EAL options): nothing would be forwarded";
-            return Err(Failure::new(Exit::Configuration, message));
+            return Err(Failure::new(Cause::Configuration, message));
         }
         if let Some(vms) = &vms {
             vms.load(&mut registry)?;
@@ -76,7 +76,7 @@ impl Run {
         let ledger = Arc::new(ledger(&config, &engine.shared, &board));
         let state = State::new(registry, Arc::clone(&ledger)).with_dpdk_version(eal.version());
         let server = Server::start(socket, state)
-            .map_err(|error| Failure::new(Exit::Os, format_args!("the control socket cannot be served: {error}")))?;
+            .map_err(|error| Failure::new(Cause::Os, format_args!("the control socket cannot be served: {error}")))?;
         let links = LinkThread::start(&config, &engine.shared, &board).map_err(refused)?;
         life.running(Running {
             threads: threads(&engine.shared, &server, &links),
@@ -215,5 +215,5 @@ fn status(config: &Config, workers: usize, board: Arc<Board>) -> impl Fn() -> St
 }
 
 fn socket_failure(error: SocketError) -> Failure {
-    Failure::new(error.exit(), error)
+    Failure::new(error.cause(), error)
 }

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use crate::config::Config;
-use crate::exit::{Exit, Failure};
+use crate::failure::{Cause, Failure};
 use crate::policy::{Reader, Settings};
 use crate::table::Capacity;
 use crate::vm::edit::Edit;
@@ -20,7 +20,7 @@ const NAMED_LINES: usize = 20;
 /// Not enough memory for the table.
 pub fn create(config: &Config, settings: &Settings, workers: usize) -> Result<(Registry, Vec<Reader>), Failure> {
     let capacity = Capacity { vms: config.table.vms, keys: config.table.keys };
-    Registry::create(capacity, workers, settings.clone()).map_err(|error| Failure::new(Exit::Os, error))
+    Registry::create(capacity, workers, settings.clone()).map_err(|error| Failure::new(Cause::Os, error))
 }
 
 /// What becomes of VM lines that cannot be.
@@ -48,7 +48,7 @@ impl VmFile {
     /// The file itself; what is wrong with lines is kept.
     fn read(path: &Path, config: &Config, settings: &Settings) -> Result<Self, Failure> {
         let text = std::fs::read(path)
-            .map_err(|error| Failure::io(Exit::Usage, &error, format_args!("{}: {error}", path.display())))?;
+            .map_err(|error| Failure::io(Cause::Usage, &error, format_args!("{}: {error}", path.display())))?;
         let (sets, mut bad) = lines::parse(&text);
         drop(text);
         let (mut registry, _) = create(config, settings, 0)?;
@@ -94,7 +94,7 @@ impl VmFile {
     pub fn load(&self, registry: &mut Registry) -> Result<(), Failure> {
         registry
             .apply(self.good.iter().cloned().map(Edit::Set))
-            .map_err(|(_, error)| Failure::new(Exit::Bug, format_args!("{}: {error}", self.path.display())))?;
+            .map_err(|(_, error)| Failure::new(Cause::Bug, format_args!("{}: {error}", self.path.display())))?;
         Ok(())
     }
 }
@@ -113,7 +113,7 @@ pub fn read(
     let vms = VmFile::read(path, config, settings)?;
     let Some(alarm) = vms.alarm() else { return Ok(vms) };
     if bad_lines == BadLines::Refuse || vms.is_no_vm_file() {
-        return Err(Failure::new(Exit::Configuration, vms.complaints().join("\n")));
+        return Err(Failure::new(Cause::Configuration, vms.complaints().join("\n")));
     }
     alarms.extend(vms.complaints());
     alarms.push(alarm);

@@ -20,6 +20,7 @@ use flate2::bufread::MultiGzDecoder;
 
 use self::bytes::Bytes;
 pub use self::write::Writer;
+use crate::failure::{Cause, Failure};
 
 /// The link type of Ethernet frames.
 const LINK_TYPE_ETHERNET: u16 = 1;
@@ -73,6 +74,15 @@ pub enum CaptureError {
         /// What is wrong with it.
         what: String,
     },
+}
+
+impl From<CaptureError> for Failure {
+    fn from(error: CaptureError) -> Self {
+        match &error {
+            CaptureError::Read { source, .. } => Self::io(Cause::Usage, source, &error),
+            _ => Self::new(Cause::Usage, error),
+        }
+    }
 }
 
 /// What a reader of one format meets.

@@ -7,7 +7,7 @@ use clap::Args;
 use super::out::print;
 use crate::app::vms::BadLines;
 use crate::config::Config;
-use crate::exit::Failure;
+use crate::failure::Failure;
 use crate::policy::Settings;
 
 #[derive(Debug, Args)]
@@ -65,7 +65,7 @@ impl CheckArgs {
     #[cfg(not(feature = "dpdk"))]
     fn prepare(self, bad_lines: BadLines) -> Result<(Config, Settings, Vec<String>), Failure> {
         let config = Config::load(&self.config)?;
-        let settings = config.policy().map_err(|error| Failure::new(crate::exit::Exit::Configuration, error))?;
+        let settings = config.policy().map_err(|error| Failure::new(crate::failure::Cause::Configuration, error))?;
         let mut alarms: Vec<String> =
             config.remarks().iter().map(|remark| format!("{}: {remark}", self.config.display())).collect();
         if let Some(path) = &self.vms {

@@ -1,6 +1,7 @@
 //! The command line: what may be typed, and what is printed for people and for programs.
 
 mod check;
+mod exit;
 mod out;
 mod remote;
 mod render;
@@ -16,7 +17,8 @@ use clap::{Parser, Subcommand};
 
 use crate::VERSION;
 use crate::app::log;
-use crate::exit::{Exit, Failure};
+use crate::failure::{Cause, Failure};
+use exit::Exit;
 
 /// A mail-port firewall on DPDK.
 ///
@@ -36,7 +38,7 @@ Examples:
   portcullis run --config /etc/portcullis/portcullis.toml      the daemon
   portcullis vm patch web1 --public-ipv4 203.0.113.5           lift a VM's restriction at once
 
-Exit codes: 0 done, 64 usage, 69 something is not there, 70 a bug, 71 the system refused, 75 something
+Exit codes: 0 done, 64 usage, 65 the daemon refuses, 69 something is not there, 70 a bug, 71 the system refused, 75 something
 stood still, 77 permission, 78 configuration.";
 
 #[derive(Debug, Subcommand)]
@@ -79,11 +81,11 @@ pub fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             log::last_words(format_args!("portcullis: {failure}"));
-            if failure.exit == Exit::Stuck {
+            if failure.cause == Cause::Stuck {
                 // Whatever stands still would keep an orderly exit from ending, too.
                 signal_hook::low_level::exit(Exit::Stuck as i32);
             }
-            ExitCode::from(failure.exit as u8)
+            ExitCode::from(Exit::from(failure.cause) as u8)
         }
     }
 }

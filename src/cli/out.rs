@@ -5,7 +5,7 @@
 
 use std::io::{self, Write as _};
 
-use crate::exit::{Exit, Failure};
+use crate::failure::{Cause, Failure};
 
 /// Prints a text and ends its line.
 pub(super) fn print(text: &str) -> Result<(), Failure> {
@@ -23,7 +23,7 @@ pub(super) fn print_within(text: &str, patience: std::time::Duration) -> Result<
 pub(super) fn printed(outcome: io::Result<()>) -> Result<(), Failure> {
     match outcome {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
-            Err(Failure::new(Exit::Os, format_args!("standard output: {error}")))
+            Err(Failure::new(Cause::Os, format_args!("standard output: {error}")))
         }
         _ => Ok(()),
     }
@@ -38,7 +38,7 @@ mod tests {
         assert_eq!(printed(Ok(())), Ok(()));
         assert_eq!(printed(Err(io::ErrorKind::BrokenPipe.into())), Ok(()));
         let failure = printed(Err(io::ErrorKind::StorageFull.into())).unwrap_err();
-        assert_eq!(failure.exit, Exit::Os);
+        assert_eq!(failure.cause, Cause::Os);
         assert!(failure.message.starts_with("standard output: "), "{failure}");
     }
 }

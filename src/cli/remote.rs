@@ -10,7 +10,7 @@ use serde_json::{Map, Value, json};
 use super::render;
 use crate::config::DEFAULT_SOCKET;
 use crate::control::client::{Client, ClientError};
-use crate::exit::{Exit, Failure};
+use crate::failure::{Cause, Failure};
 use crate::model::MacAddr;
 use crate::text::plain;
 use crate::vm::record::{VmId, VmPrefix};
@@ -170,7 +170,7 @@ impl VmArgs {
                 let mut params = match (id, file) {
                     (_, Some(path)) => record(&path)?,
                     (Some(id), None) => fields.into_params(&id),
-                    (None, None) => return Err(Failure::new(Exit::Usage, "a VM's name or --file is needed")),
+                    (None, None) => return Err(Failure::new(Cause::Usage, "a VM's name or --file is needed")),
                 };
                 guard(&mut params, if_revision);
                 remote.change(&mut client, "vm.set", &params)
@@ -258,7 +258,7 @@ fn call(client: &mut Client, method: &str, params: &impl serde::Serialize) -> Re
 }
 
 fn failure(error: &ClientError) -> Failure {
-    Failure::new(error.exit(), error)
+    Failure::new(error.cause(), error)
 }
 
 fn guard(params: &mut Map<String, Value>, if_revision: Option<u64>) {
@@ -274,9 +274,9 @@ fn record(path: &Path) -> Result<Map<String, Value>, Failure> {
         Some("-") => std::io::stdin().read_to_string(&mut text),
         _ => std::fs::File::open(path).and_then(|mut file| file.read_to_string(&mut text)),
     };
-    read.map_err(|error| Failure::io(Exit::Usage, &error, format_args!("{}: {error}", path.display())))?;
+    read.map_err(|error| Failure::io(Cause::Usage, &error, format_args!("{}: {error}", path.display())))?;
     let wrong =
-        |error: &dyn std::fmt::Display| Failure::new(Exit::Configuration, format_args!("{}: {error}", path.display()));
+        |error: &dyn std::fmt::Display| Failure::new(Cause::Configuration, format_args!("{}: {error}", path.display()));
     match serde_json::from_str(&text).map_err(|error| wrong(&error))? {
         Value::Object(record) => Ok(record),
         _ => Err(wrong(&"a VM record is one JSON object")),

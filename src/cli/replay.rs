@@ -7,7 +7,7 @@ use clap::Args;
 use super::render;
 use crate::app::replay::{Replay, Replayed};
 use crate::app::vms::BadLines;
-use crate::exit::{Exit, Failure};
+use crate::failure::{Cause, Failure};
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
@@ -69,14 +69,16 @@ impl ReplayArgs {
             strict: self.strict,
             eal: self.eal,
         };
-        let Replayed { report, why, warnings } = replay.run()?;
+        let Replayed { report, why, warnings } = replay.run(super::exit::code)?;
         for warning in warnings {
             tracing::warn!("{warning}");
         }
-        let document = serde_json::to_value(&report).map_err(|error| Failure::new(Exit::Bug, error))?;
+        let document = serde_json::to_value(&report).map_err(|error| Failure::new(Cause::Bug, error))?;
         if json {
             // Not `document`: the report keeps its order.
-            return super::out::print(&serde_json::to_string(&report).map_err(|error| Failure::new(Exit::Bug, error))?);
+            return super::out::print(
+                &serde_json::to_string(&report).map_err(|error| Failure::new(Cause::Bug, error))?,
+            );
         }
         let mut text = render::report(&document);
         if let Some(why) = why {

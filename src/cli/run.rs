@@ -6,11 +6,11 @@ use std::time::Duration;
 
 use clap::Args;
 
-use super::render;
+use super::{exit, render};
 use crate::app::boot::{Asked, Prepared};
 use crate::app::run::{Ended, Run};
 use crate::app::vms::BadLines;
-use crate::exit::{Exit, Failure};
+use crate::failure::{Cause, Failure};
 use crate::host::eal;
 use crate::telemetry::report::Report;
 
@@ -63,13 +63,13 @@ impl RunArgs {
             return super::out::print(&if json { preview_json(&preview) } else { preview_text(&preview) });
         }
         let show: fn(&Report) -> String = if json { as_json } else { as_text };
-        let Ended { report, fault } = Run { asked }.run(show)?;
+        let Ended { report, fault } = Run { asked }.run(show, exit::code)?;
         let printed = match report {
             Some(report) => super::out::print_within(&show(&report), PRINTING),
             None => Ok(()),
         };
         match fault {
-            Some(fault) => Err(Failure::new(Exit::Stuck, fault)),
+            Some(fault) => Err(Failure::new(Cause::Stuck, fault)),
             None => printed,
         }
     }

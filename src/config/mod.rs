@@ -18,6 +18,7 @@ use serde::Deserialize;
 
 pub use device::{Device, DeviceError};
 
+use crate::failure::{Cause, Failure};
 use crate::model::{Direction, MacAddr, Mode, Scope, VlanId};
 use crate::policy::{Class, Classes, PortRange, PublicIpv4, RESTRICTED, Relay, Settings, UNRESTRICTED, VlanScopes};
 use crate::text::{did_you_mean, suggestion};
@@ -305,6 +306,15 @@ pub enum ConfigError {
         /// Every key, what is wrong and what to write instead.
         faults: Vec<Wrong>,
     },
+}
+
+impl From<ConfigError> for Failure {
+    fn from(error: ConfigError) -> Self {
+        match &error {
+            ConfigError::Read { source, .. } => Self::io(Cause::Configuration, source, &error),
+            _ => Self::new(Cause::Configuration, error),
+        }
+    }
 }
 
 /// A line for each fault.

@@ -10,7 +10,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use crate::exit::Exit;
+use crate::failure::Cause;
 
 /// How long a server may be silent before a call is given up.
 pub const TIMEOUT: Duration = Duration::from_secs(30);
@@ -68,19 +68,19 @@ pub enum ClientError {
 }
 
 impl ClientError {
-    /// What a command that fails for this reason exits with.
+    /// What it comes down to.
     #[must_use]
-    pub fn exit(&self) -> Exit {
+    pub fn cause(&self) -> Cause {
         match self {
-            Self::Permission { .. } => Exit::Permission,
+            Self::Permission { .. } => Cause::Permission,
             Self::NotRunning { .. } | Self::Timeout { .. } | Self::Closed { .. } | Self::Protocol { .. } => {
-                Exit::Unavailable
+                Cause::Unavailable
             }
-            Self::Io { .. } => Exit::Os,
+            Self::Io { .. } => Cause::Os,
             Self::Refused(refusal) => match refusal.kind() {
-                "not_in_force" | "shutting_down" | "too_many_connections" => Exit::Unavailable,
-                "internal" => Exit::Bug,
-                _ => Exit::Usage,
+                "not_in_force" | "shutting_down" | "too_many_connections" => Cause::Unavailable,
+                "internal" => Cause::Bug,
+                _ => Cause::Refused,
             },
         }
     }

@@ -21,7 +21,7 @@ use rustix::fs::{FlockOperation, Mode, OFlags, chmod, fchmod, flock};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, connect, listen, socket_with};
 
-use crate::exit::Exit;
+use crate::failure::Cause;
 
 /// Longest path of a socket (`sun_path` of unix(7), less its final zero).
 pub const PATH_BYTES_MAX: usize = 107;
@@ -104,16 +104,16 @@ pub enum SocketError {
 }
 
 impl SocketError {
-    /// What a process that cannot start for this reason exits with.
+    /// What it comes down to.
     #[must_use]
-    pub fn exit(&self) -> Exit {
+    pub fn cause(&self) -> Cause {
         match self {
             Self::NoName { .. } | Self::TooLong { .. } | Self::NoFolder { .. } | Self::Obstacle { .. } => {
-                Exit::Configuration
+                Cause::Configuration
             }
-            Self::Permission { .. } => Exit::Permission,
-            Self::InUse { .. } | Self::Alive { .. } => Exit::Unavailable,
-            Self::System { .. } => Exit::Os,
+            Self::Permission { .. } => Cause::Permission,
+            Self::InUse { .. } | Self::Alive { .. } => Cause::Unavailable,
+            Self::System { .. } => Cause::Os,
         }
     }
 }

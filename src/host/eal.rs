@@ -16,7 +16,7 @@ use super::hugepages::{Choice, HugePages};
 use super::memory::Plan;
 use super::pci::Pci;
 use crate::config::{Config, Device, Hugepages};
-use crate::exit::{Exit, Failure};
+use crate::failure::{Cause, Failure};
 
 /// The CPUs this process may run on, ascending.
 #[must_use]
@@ -58,7 +58,7 @@ pub fn arguments(config: &Config, cores: &Cores, plan: Plan, extra: &[String]) -
         args.device(&link.outside);
     }
     let extra: Vec<String> = dpdk.extra_args.iter().chain(extra).cloned().collect();
-    args.finish("portcullis", &extra).map_err(|error| Failure::new(Exit::Configuration, error))
+    args.finish("portcullis", &extra).map_err(|error| Failure::new(Cause::Configuration, error))
 }
 
 fn is_hardware(device: &Device) -> bool {
@@ -132,12 +132,21 @@ impl Drop for RunDir {
     }
 }
 
-/// Starts EAL; its log goes where ours goes. Should EAL end the process meanwhile, `last_words` says so.
+/// What follows should DPDK end the process.
+#[derive(Clone, Copy, Debug)]
+pub struct Ending {
+    /// Takes the last words.
+    pub last_words: fn(&str),
+    /// What the process returns for a cause.
+    pub exit_code: fn(Cause) -> i32,
+}
+
+/// Starts EAL; its log goes where ours goes. Should EAL end the process meanwhile, `ending` is asked.
 ///
 /// # Errors
 /// What EAL says.
-pub fn init(args: &[String], last_words: fn(&str)) -> Result<Session, Failure> {
-    let _ = LAST_WORDS.set(last_words);
+pub fn init(args: &[String], ending: Ending) -> Result<Session, Failure> {
+    let _ = ENDING.set(ending);
     dpdk::if_ended_while_starting(ended);
     log::set_level(log::Level::Notice);
     if let Err(error) = log::route(forward) {
@@ -145,13 +154,13 @@ pub fn init(args: &[String], last_words: fn(&str)) -> Result<Session, Failure> {
     }
     info!("EAL arguments: {}", args.join(" "));
     let threads = threads();
-    let eal = Eal::init(args).map_err(|error| Failure::new(exit(&error), explain(&error, args)))?;
+    let eal = Eal::init(args).map_err(|error| Failure::new(cause(&error), explain(&error, args)))?;
     debug!("{}", eal.version());
     let _run_dir = RunDir(eal.runtime_dir());
     Ok(Session { eal, threads, _run_dir })
 }
 
-static LAST_WORDS: OnceLock<fn(&str)> = OnceLock::new();
+static ENDING: OnceLock<Ending> = OnceLock::new();
 
 /// What EAL says, in its log alone, when a process of the same file prefix runs: its errno is that of a wrong argument.
 const PREFIX_TAKEN: &str = "Is another primary process running?";
@@ -161,14 +170,13 @@ static PREFIX_IS_TAKEN: AtomicBool = AtomicBool::new(false);
 
 /// DPDK has ended the process: with the negative of an errno, cut to what a status holds.
 fn ended(status: i32) -> i32 {
-    let exit = if status & 0xff == -Errno::INVAL.0 & 0xff { Exit::Configuration } else { Exit::Os };
-    if let Some(last_words) = LAST_WORDS.get() {
-        last_words(&format!(
-            "portcullis: DPDK's EAL ended the process while it started (status {status}); its reason stands above. Check the \
+    let cause = if status & 0xff == -Errno::INVAL.0 & 0xff { Cause::Configuration } else { Cause::Os };
+    let Some(ending) = ENDING.get() else { return status };
+    (ending.last_words)(&format!(
+        "portcullis: DPDK's EAL ended the process while it started (status {status}); its reason stands above. Check the \
              EAL options behind `--` and in `dpdk.extra_args`"
-        ));
-    }
-    exit as i32
+    ));
+    (ending.exit_code)(cause)
 }
 
 /// What EAL says, and what it does not say: whether there are huge pages at all.
@@ -194,13 +202,13 @@ fn explain(error: &dpdk::Error, args: &[String]) -> String {
 
 /// A virtual device whose driver there is not keeps EAL from starting; a device that its driver cannot start does not.
 /// Either way it is a device that is missing. What EAL calls invalid are its arguments.
-fn exit(error: &dpdk::Error) -> Exit {
+fn cause(error: &dpdk::Error) -> Cause {
     match error {
-        dpdk::Error::EalInit { cause, .. } if *cause == Errno::NODEV => Exit::Unavailable,
-        dpdk::Error::EalInit { .. } if PREFIX_IS_TAKEN.load(Ordering::Relaxed) => Exit::Os,
-        dpdk::Error::EalInit { cause, .. } if *cause == Errno::INVAL => Exit::Configuration,
-        dpdk::Error::EalArgument { .. } => Exit::Configuration,
-        _ => Exit::Os,
+        dpdk::Error::EalInit { cause, .. } if *cause == Errno::NODEV => Cause::Unavailable,
+        dpdk::Error::EalInit { .. } if PREFIX_IS_TAKEN.load(Ordering::Relaxed) => Cause::Os,
+        dpdk::Error::EalInit { cause, .. } if *cause == Errno::INVAL => Cause::Configuration,
+        dpdk::Error::EalArgument { .. } => Cause::Configuration,
+        _ => Cause::Os,
     }
 }
 

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use tempfile::{TempDir, TempPath};
 
 use crate::capture::{self, CaptureError, End, Writer};
-use crate::exit::{Exit, Failure};
+use crate::failure::{Cause, Failure};
 
 /// Longest frame that fits in one packet buffer. Longer ones would be chained, and `net_pcap` cuts long chained frames
 /// silently when it writes them.
@@ -21,7 +21,7 @@ impl Scratch {
         folder.map(Self).map_err(|error| {
             let at = std::env::temp_dir();
             Failure::io(
-                Exit::Os,
+                Cause::Os,
                 &error,
                 format_args!("{}: no room for captures: {error}; TMPDIR names another place", at.display()),
             )
@@ -33,7 +33,7 @@ impl Scratch {
         match path.to_str() {
             Some(text) if !text.contains([',', '=', '"', '\'', '[', ']']) => Ok(path),
             _ => Err(Failure::new(
-                Exit::Usage,
+                Cause::Usage,
                 format_args!("TMPDIR: DPDK takes no path with a comma, `=`, quotes or brackets: {}", path.display()),
             )),
         }
@@ -67,7 +67,7 @@ impl Input {
         let copy = scratch.file(name)?;
         let full = |error: std::io::Error| {
             Failure::io(
-                Exit::Os,
+                Cause::Os,
                 &error,
                 format_args!(
                     "{}: {error} while {} was copied; TMPDIR names another place",
@@ -96,12 +96,12 @@ impl Input {
                 "{name}: packet {frames} has {longest_bytes} bytes; at most {FRAME_BYTES_MAX} can be replayed (capture with \
                  segmentation offload switched off)"
             );
-            return Err(Failure::new(Exit::Usage, message));
+            return Err(Failure::new(Cause::Usage, message));
         }
         if end == End::CutOff {
             let what = format!("{name}: the capture ends in the middle of a record behind packet {frames}");
             if strict {
-                return Err(Failure::new(Exit::Usage, format!("{what}, which --strict refuses")));
+                return Err(Failure::new(Cause::Usage, format!("{what}, which --strict refuses")));
             }
             warnings.push(format!("{what}: cut off, or still being written; what is whole is judged"));
         }
@@ -144,12 +144,12 @@ impl Output {
         others: &[(&str, PathBuf)],
     ) -> Result<Self, Failure> {
         let cannot = |error: std::io::Error| {
-            Failure::io(Exit::Os, &error, format_args!("{}: cannot be written: {error}", named.display()))
+            Failure::io(Cause::Os, &error, format_args!("{}: cannot be written: {error}", named.display()))
         };
         let target = place(named).map_err(cannot)?;
         if let Some((what, other)) = others.iter().find(|(_, other)| *other == target) {
             let message = format!("{}: {what} is the same file ({})", named.display(), other.display());
-            return Err(Failure::new(Exit::Usage, message));
+            return Err(Failure::new(Cause::Usage, message));
         }
         let ordinary = match fs::metadata(&target) {
             Ok(metadata) if metadata.is_dir() => return Err(cannot(std::io::ErrorKind::IsADirectory.into())),
@@ -194,7 +194,7 @@ impl Output {
                 std::io::copy(&mut from, &mut to).map(drop)
             }),
         };
-        done.map_err(|error| Failure::io(Exit::Os, &error, format_args!("{}: {error}", named.display())))
+        done.map_err(|error| Failure::io(Cause::Os, &error, format_args!("{}: {error}", named.display())))
     }
 }
 

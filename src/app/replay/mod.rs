@@ -15,9 +15,9 @@ use super::engine::{Engine, ledger};
 use super::log;
 use super::vms::{self, BadLines};
 use crate::config::{Config, Device, Dpdk, Hugepages, Link};
-use crate::exit::{Exit, Failure};
+use crate::failure::{Cause, Failure};
 use crate::host::cores::Cores;
-use crate::host::eal;
+use crate::host::eal::{self, Ending};
 use crate::host::memory::{self, Layout, Plan};
 use crate::model::{Direction, LinkIndex, Way};
 use crate::policy::{self, ClassBecause, Decision, Verdict, VmFacts};
@@ -76,11 +76,11 @@ pub struct Why {
 const PATIENCE: Duration = Duration::from_secs(20);
 
 impl Replay {
-    /// Runs the replay.
+    /// Runs the replay. Should EAL end the process, it returns what `exit_code` says.
     ///
     /// # Errors
     /// Bad input of any kind, before anything runs; or frames that DPDK did not hand over.
-    pub fn run(&self) -> Result<Replayed, Failure> {
+    pub fn run(&self, exit_code: fn(Cause) -> i32) -> Result<Replayed, Failure> {
         let mut config = match &self.config {
             Some(path) => Config::load(path)?,
             None => Config::default(),
@@ -94,7 +94,7 @@ impl Replay {
         let inputs = [read(&self.inside, "inside.pcap")?, read(&self.outside, "outside.pcap")?];
         let outputs = self.prepare_outputs(&scratch)?;
         self.replace_devices(&mut config, &inputs, &outputs)?;
-        let settings = config.policy().map_err(|error| Failure::new(Exit::Configuration, error))?;
+        let settings = config.policy().map_err(|error| Failure::new(Cause::Configuration, error))?;
 
         warnings.extend(config.remarks().iter().map(ToString::to_string));
         let vms = match &self.vms {
@@ -105,11 +105,11 @@ impl Replay {
         let plan = plan(inputs.iter().flatten().map(|input| input.longest_bytes).max().unwrap_or(0));
         let cores = cores(&config)?;
         let arguments = eal::arguments(&config, &cores, plan, &self.eal)?;
-        let session = eal::init(&arguments, |words| log::last_words(words))?;
+        let session = eal::init(&arguments, Ending { last_words: |words| log::last_words(words), exit_code })?;
         let eal = &session.eal;
         let (mut registry, readers) = vms::create(&config, &settings, eal.worker_lcores().len())?;
         if readers.is_empty() {
-            return Err(Failure::new(Exit::Configuration, "EAL has no worker lcore, so nothing would be forwarded"));
+            return Err(Failure::new(Cause::Configuration, "EAL has no worker lcore, so nothing would be forwarded"));
         }
         if let Some(vms) = &vms {
             vms.load(&mut registry)?;
@@ -164,7 +164,7 @@ impl Replay {
             Some(name) => config.links.iter().find(|link| link.name == *name).cloned().map(Some).ok_or_else(|| {
                 let names: Vec<&str> = config.links.iter().map(|link| link.name.as_str()).collect();
                 let message = format!("the configuration has no link `{name}`; it has: {}", names.join(", "));
-                Failure::new(Exit::Usage, message)
+                Failure::new(Cause::Usage, message)
             })?,
             None => config.links.first().cloned(),
         };
@@ -183,7 +183,7 @@ impl Replay {
                     vdev += &format!(",{key}={}", path.display());
                 }
             }
-            Device::try_from(vdev).map_err(|error| Failure::new(Exit::Bug, error))
+            Device::try_from(vdev).map_err(|error| Failure::new(Cause::Bug, error))
         });
         let link = Link {
             inside: inside?,
@@ -231,10 +231,10 @@ fn why(registry: &Registry, inputs: &[Option<Input>; 2]) -> Result<Option<Why>, 
 /// What must be so after a replay that drained its input.
 fn verify(report: &Report, outputs: &[Option<Output>; 2], mbufs_in_use: u32) -> Result<(), Failure> {
     if !report.balanced {
-        return Err(Failure::new(Exit::Bug, "the balance does not hold: some frame was neither sent nor counted"));
+        return Err(Failure::new(Cause::Bug, "the balance does not hold: some frame was neither sent nor counted"));
     }
     if mbufs_in_use != 0 {
-        return Err(Failure::new(Exit::Bug, format_args!("{mbufs_in_use} packet buffers were not given back")));
+        return Err(Failure::new(Cause::Bug, format_args!("{mbufs_in_use} packet buffers were not given back")));
     }
     // What leaves by the inside port came in by the other.
     for (output, direction) in outputs.iter().zip([Direction::Ingress, Direction::Egress]) {
@@ -242,7 +242,7 @@ fn verify(report: &Report, outputs: &[Option<Output>; 2], mbufs_in_use: u32) -> 
         let (sent, written) = (report.sent(direction), output.frames()?);
         if written != sent {
             let message = format!("{}: {sent} frames were sent but {written} are in the file", output.named.display());
-            return Err(Failure::new(Exit::Os, message));
+            return Err(Failure::new(Cause::Os, message));
         }
     }
     Ok(())
@@ -274,7 +274,7 @@ fn plan(longest_bytes: usize) -> Plan {
 fn cores(config: &Config) -> Result<Cores, Failure> {
     let available = eal::available_cpus();
     let mut cores = Cores::choose(config.dpdk.cores.as_deref(), config.dpdk.main_core, &available)
-        .map_err(|error| Failure::new(Exit::Configuration, error))?;
+        .map_err(|error| Failure::new(Cause::Configuration, error))?;
     cores.workers.truncate(1);
     Ok(cores)
 }
@@ -306,7 +306,7 @@ fn wait(engine: &Engine, expected: [u64; 2]) -> Result<(), Failure> {
                 PATIENCE.as_secs(),
                 inside.losses.rx_no_mbuf + outside.losses.rx_no_mbuf
             );
-            return Err(Failure::new(Exit::Unavailable, message));
+            return Err(Failure::new(Cause::Unavailable, message));
         }
         std::thread::sleep(Duration::from_millis(2));
     }

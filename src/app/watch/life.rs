@@ -15,7 +15,6 @@ use super::notify::{Message, Notifier};
 use super::pulse::{Pulse, STALLED, STALLED_IN_A_DRIVER, TICK, Ticks};
 use super::steps::within;
 use crate::app::log;
-use crate::exit::Exit;
 use crate::telemetry::heartbeat::{Heartbeat, PERIOD};
 
 /// How long a start may go on after it was told to stop.
@@ -121,6 +120,8 @@ struct Shared {
     fault: OnceLock<String>,
     running: Mutex<Option<Running>>,
     notifier: Notifier,
+    /// What the process returns when something stood still.
+    exit_code: i32,
 }
 
 /// The main thread's side of it.
@@ -131,11 +132,12 @@ pub struct Life {
 }
 
 impl Life {
-    /// Begins to watch. `stop` says that somebody asked for the end.
+    /// Begins to watch. `stop` says that somebody asked for the end; `exit_code` is what the process returns when the main
+    /// thread is the one that stands still.
     ///
     /// # Errors
     /// There is no thread to be had.
-    pub fn begin(stop: Arc<AtomicBool>) -> std::io::Result<Self> {
+    pub fn begin(stop: Arc<AtomicBool>, exit_code: i32) -> std::io::Result<Self> {
         let shared = Arc::new(Shared {
             main: Heartbeat::new("main"),
             watch: Heartbeat::new("watch"),
@@ -144,6 +146,7 @@ impl Life {
             fault: OnceLock::new(),
             running: Mutex::new(None),
             notifier: Notifier::start(),
+            exit_code,
         });
         let watched = Arc::clone(&shared);
         std::thread::Builder::new().name("watch".into()).spawn(move || watch(&watched))?;
@@ -291,5 +294,5 @@ fn end_now(shared: &Shared, why: &str) -> ! {
         let _ = log::print(&text, LAST_COUNTERS); // Who does not read them does not want them.
     }
     log::flush();
-    signal_hook::low_level::exit(Exit::Stuck as i32)
+    signal_hook::low_level::exit(shared.exit_code)
 }
