@@ -6,6 +6,8 @@
 use std::fmt;
 use std::io;
 
+use serde_json::{Map, Value};
+
 /// What it comes down to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Cause {
@@ -34,12 +36,31 @@ pub struct Failure {
     pub cause: Cause,
     /// What went wrong and what to do.
     pub message: String,
+    /// More for programs, if anything.
+    pub data: Map<String, Value>,
+}
+
+impl Cause {
+    /// The name for programs.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Usage => "usage",
+            Self::Refused => "refused",
+            Self::Unavailable => "unavailable",
+            Self::Bug => "internal",
+            Self::Os => "os",
+            Self::Stuck => "stuck",
+            Self::Permission => "permission",
+            Self::Configuration => "configuration",
+        }
+    }
 }
 
 impl Failure {
     /// A failure of this cause and message.
     pub fn new(cause: Cause, message: impl fmt::Display) -> Self {
-        Self { cause, message: message.to_string() }
+        Self { cause, message: message.to_string(), data: Map::new() }
     }
 
     /// `cause` unless the system says that permission is what is missing.

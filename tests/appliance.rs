@@ -6,6 +6,7 @@
 //! - `daemon`: `run` and the commands that talk to it
 //! - `life`: signals, threads that stand still, and what a supervisor hears
 //! - `links`: a port that loses its link
+//! - `words`: what commands print, for people in any width and for programs
 //! - `writing`: what wants to write and cannot, which stops nothing
 //! - `netns`: real TCP through the box, between network namespaces (root only)
 //!
@@ -34,5 +35,7 @@ mod netns;
 mod replay;
 #[path = "appliance/support.rs"]
 mod support;
+#[path = "appliance/words.rs"]
+mod words;
 #[path = "appliance/writing.rs"]
 mod writing;

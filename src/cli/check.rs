@@ -6,7 +6,7 @@ use clap::Args;
 
 use super::out::print;
 use crate::app::vms::BadLines;
-use crate::config::Config;
+use crate::config::{Config, DEFAULT_CONFIG};
 use crate::failure::Failure;
 use crate::policy::Settings;
 
@@ -19,7 +19,7 @@ Examples:
 What `run` would refuse with the same arguments on this machine is refused, every fault of it.")]
 pub(super) struct CheckArgs {
     /// The configuration file
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", default_value = DEFAULT_CONFIG)]
     config: PathBuf,
     /// VM records to start with, one JSON object a line
     #[arg(long, value_name = "VMS.jsonl")]
@@ -36,6 +36,10 @@ pub(super) struct CheckArgs {
 }
 
 impl CheckArgs {
+    pub(super) fn json(&self) -> bool {
+        self.json
+    }
+
     pub(super) fn run(self) -> Result<(), Failure> {
         crate::app::log::start("warn");
         let bad_lines = if self.lenient { BadLines::LeaveOut } else { BadLines::Refuse };

@@ -2,16 +2,20 @@
 
 mod check;
 mod exit;
+mod layout;
 mod out;
+mod records;
 mod remote;
 mod render;
 #[cfg(feature = "dpdk")]
 mod replay;
 #[cfg(feature = "dpdk")]
 mod run;
+mod vm;
 
 use std::io::IsTerminal as _;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::{Parser, Subcommand};
 
@@ -38,8 +42,10 @@ Examples:
   portcullis run --config /etc/portcullis/portcullis.toml      the daemon
   portcullis vm patch web1 --public-ipv4 203.0.113.5           lift a VM's restriction at once
 
-Exit codes: 0 done, 64 usage, 65 the daemon refuses, 69 something is not there, 70 a bug, 71 the system refused, 75 something
-stood still, 77 permission, 78 configuration.";
+Exit codes: 0 done, 64 usage, 65 the daemon says no, 69 something is not there, 70 a bug, 71 the system refused,
+75 something stood still, 77 permission, 78 configuration. With --json an error is printed as JSON too.
+
+Environment: PORTCULLIS_SOCKET names the control socket, PORTCULLIS_LOG=debug says more, NO_COLOR means no colours.";
 
 #[derive(Debug, Subcommand)]
 enum Command {
@@ -52,26 +58,38 @@ enum Command {
     /// Check a configuration, and VM lines, without starting anything
     Check(check::CheckArgs),
     /// Change and show the VMs of a running daemon
-    Vm(remote::VmArgs),
+    Vm(vm::VmArgs),
     /// What a running daemon received, forwarded and dropped
     Stats(remote::StatsArgs),
     /// The version of this program and of a running daemon
     Version(remote::VersionArgs),
 }
 
+/// How long who reads an error may take nothing of it.
+const LAST_WORDS: Duration = Duration::from_secs(2);
+
 /// Runs the command that the process was started with.
 pub fn main() -> ExitCode {
     log::say_panics();
+    let mut json = false;
     let ended = match Cli::try_parse() {
-        Ok(cli) => dispatch(cli.command),
+        Ok(cli) => {
+            json = cli.command.json();
+            dispatch(cli.command)
+        }
         // Help and version are answers, not errors.
         Err(error) if !error.use_stderr() => out::printed(error.print()),
         Err(error) => {
             // In colour where somebody looks; who does not want to hear it finds the exit code.
+            let words = error.render().to_string();
+            if std::env::args().take_while(|word| word != "--").any(|word| word == "--json") {
+                let what = words.lines().next().unwrap_or_default().trim_start_matches("error: ");
+                let _ = out::print(&as_json(&Failure::new(Cause::Usage, what)));
+            }
             if std::io::stderr().is_terminal() {
                 let _ = error.print();
             } else {
-                log::last_words(error.render().to_string().trim_end());
+                log::last_words(words.trim_end());
             }
             return ExitCode::from(Exit::Usage as u8);
         }
@@ -81,11 +99,41 @@ pub fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             log::last_words(format_args!("portcullis: {failure}"));
+            if json {
+                // Who does not want to hear it finds the exit code.
+                let _ = log::print(&as_json(&failure), LAST_WORDS);
+            }
             if failure.cause == Cause::Stuck {
                 // Whatever stands still would keep an orderly exit from ending, too.
                 signal_hook::low_level::exit(Exit::Stuck as i32);
             }
             ExitCode::from(Exit::from(failure.cause) as u8)
+        }
+    }
+}
+
+/// A failure for programs: `{"error":{...}}`.
+fn as_json(failure: &Failure) -> String {
+    let Failure { cause, message, data } = failure;
+    let mut error = data.clone();
+    error.entry("kind").or_insert_with(|| cause.name().into());
+    error.insert("exit_code".into(), exit::code(*cause).into());
+    error.insert("message".into(), message.as_str().into());
+    serde_json::json!({ "error": error }).to_string()
+}
+
+impl Command {
+    /// Whether a program reads what is printed.
+    fn json(&self) -> bool {
+        match self {
+            #[cfg(feature = "dpdk")]
+            Self::Replay(args) => args.json(),
+            #[cfg(feature = "dpdk")]
+            Self::Run(args) => args.json(),
+            Self::Check(args) => args.json(),
+            Self::Vm(args) => args.json(),
+            Self::Stats(args) => args.json(),
+            Self::Version(args) => args.json(),
         }
     }
 }

@@ -1,195 +1,262 @@
-//! Tables for people, from the same documents that programs get.
+//! Sentences and tables for people, from the same types that programs get as JSON.
 
-use comfy_table::TableComponent::{
-    HorizontalLines, LeftBorderIntersections, MiddleIntersections, RightBorderIntersections,
-};
-use comfy_table::{Cell, CellAlignment, ContentArrangement, Table, presets};
-use serde_json::Value;
+use std::time::Duration;
 
-use crate::policy::{DropReason, Observed};
+use super::layout::{Grid, Page};
+use crate::control::wire::Entry;
+use crate::model::{Direction, Mode, Revision};
+use crate::policy::{DropReason, Observed, Tally};
+use crate::telemetry::counters::VmCounts;
+use crate::telemetry::report::{Both, Judged, LinkReport, Named, PortReport, Report};
 use crate::text::plain;
 
-const TALLIES: [&str; 4] = ["allowed", "denied", "excepted", "would_deny"];
+/// Which VMs come first, and how many.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Rank {
+    /// Rows at most.
+    pub(super) top: usize,
+    /// By what.
+    pub(super) by: Tally,
+}
+
+impl Default for Rank {
+    fn default() -> Self {
+        Self { top: 20, by: Tally::Denied }
+    }
+}
+
+/// An earlier reading, and how long ago it was.
+pub(super) type Before<'a> = Option<(&'a Report, Duration)>;
 
 /// The statistics document as tables.
-pub(super) fn report(document: &Value) -> String {
-    let mut text = links(document);
-    text += &reasons(document);
-    text += &observed(document);
-    text += &vms(document);
-    text += match at(document, &["balanced"]).as_bool() {
-        Some(true) => "\nEvery received frame was forwarded or counted under one reason.\n",
-        _ => "\nNOT BALANCED: some received frame was neither forwarded nor counted.\n",
+pub(super) fn report(report: &Report, before: Before<'_>, rank: Rank, page: Page) -> String {
+    let mut text = if report.balanced {
+        String::new()
+    } else {
+        page.alarm(&page.wrapped("NOT BALANCED: some received frame was neither forwarded nor counted.", 0)) + "\n\n"
     };
-    text
-}
-
-fn links(document: &Value) -> String {
-    let mut table = table(&["link", "received", "forwarded", "dropped"]);
-    for (name, link) in members(at(document, &["links"])) {
-        for (way, from, to) in [("from VMs", "inside", "outside"), ("to VMs", "outside", "inside")] {
-            let (rx, tx) = (number(at(link, &[from, "rx"])), number(at(link, &[to, "tx"])));
-            row(&mut table, &format!("{name}, {way}"), &[rx, tx, rx.saturating_sub(tx)]);
-        }
+    text += &links(report, before, page);
+    text += &counted("dropped because", &report.reasons, &DropReason::ALL.map(|it| (it.name(), it.meaning())), page)
+        .unwrap_or_else(|| "\nNothing was dropped.\n".into());
+    text +=
+        &counted("forwarded, but noted", &report.observed, &Observed::ALL.map(|it| (it.name(), it.meaning())), page)
+            .unwrap_or_default();
+    text += &vms(report, rank, page);
+    if report.log_lines_lost > 0 {
+        text += &page.notice(&format!("\n{} lines of the log could not be written.\n", report.log_lines_lost));
     }
-    let mut text = format!("Frames\n{table}\n");
-    for (name, link) in members(at(document, &["links"])) {
-        for side in ["inside", "outside"] {
-            let lost = ["rx_missed", "rx_no_mbuf", "rx_errors", "tx_errors", "rx_too_long", "rx_tags_lost"];
-            let lost: Vec<_> =
-                lost.iter().map(|&key| (key, number(at(link, &[side, key])))).filter(|&(_, n)| n > 0).collect();
-            for (key, frames) in lost {
-                text += &format!("{name}, {side}: {frames} frames lost by the driver ({key})\n");
-            }
-        }
+    if report.balanced {
+        text += &format!("\n{}\n", page.wrapped("Every received frame was forwarded or counted under one reason.", 0));
     }
     text
 }
 
-fn reasons(document: &Value) -> String {
-    let reasons = at(document, &["reasons"]);
-    let mut table = table(&["dropped because", "from VMs", "to VMs", "meaning"]);
-    let mut any = false;
-    for reason in DropReason::ALL {
-        let counts = both(reasons, reason.name());
-        if counts.iter().any(|&n| n > 0) {
-            any = true;
-            row_with(&mut table, reason.name(), &counts, reason.meaning());
-        }
+/// What entered and what left, one direction of a link.
+fn flow(link: &LinkReport, direction: Direction) -> (u64, u64) {
+    match direction {
+        Direction::Egress => (link.inside.rx, link.outside.tx),
+        Direction::Ingress => (link.outside.rx, link.inside.tx),
     }
-    if any { format!("\n{table}\n") } else { "\nNothing was dropped.\n".into() }
 }
 
-fn observed(document: &Value) -> String {
-    let mut table = table(&["forwarded, but noted", "from VMs", "to VMs", "meaning"]);
-    let mut any = false;
-    for observed in Observed::ALL {
-        let counts = both(at(document, &["observed"]), observed.name());
-        if counts.iter().any(|&n| n > 0) {
-            any = true;
-            row_with(&mut table, observed.name(), &counts, observed.meaning());
-        }
-    }
-    if any { format!("\n{table}\n") } else { String::new() }
-}
-
-/// VMs of which some frame was judged; the unknown one last.
-fn vms(document: &Value) -> String {
-    const LISTED_MAX: usize = 40;
-    let mut table = table(&["judged frames of", "allowed", "denied", "excepted", "would deny"]);
-    let (mut listed, mut more) = (0, 0);
-    let unknown = [("(unknown VMs)", at(document, &["unknown"]))];
-    let known = members(at(document, &["vms"]));
-    for (id, judged) in known.iter().map(|(id, judged)| (id.as_str(), *judged)).chain(unknown) {
-        for (way, direction) in [("from", "egress"), ("to", "ingress")] {
-            let counts =
-                ["allowed", "denied", "excepted", "would_deny"].map(|key| number(at(judged, &[direction, key])));
-            if counts.iter().all(|&n| n == 0) {
-                continue;
+fn links(report: &Report, before: Before<'_>, page: Page) -> String {
+    let header = ["link", "received", "forwarded", "dropped", "received/s", "dropped/s"];
+    let mut grid = Grid::new(if before.is_some() { &header } else { &header[..4] }, 1..header.len());
+    for (name, link) in report.links.iter() {
+        let name = plain(name, 64);
+        for (way, direction) in [("from VMs", Direction::Egress), ("to VMs", Direction::Ingress)] {
+            let (rx, tx) = flow(link, direction);
+            let mut cells =
+                vec![format!("{name}, {way}"), rx.to_string(), tx.to_string(), rx.saturating_sub(tx).to_string()];
+            if let Some((before, ago)) = before {
+                let earlier =
+                    before.links.iter().find(|(other, _)| *other == name).map(|(_, link)| flow(link, direction));
+                let (rx_then, tx_then) = earlier.unwrap_or((rx, tx));
+                let dropped = rx.saturating_sub(tx).saturating_sub(rx_then.saturating_sub(tx_then));
+                cells.extend([rx.saturating_sub(rx_then), dropped].map(|frames| rate(frames, ago)));
             }
-            if listed == LISTED_MAX {
-                more += 1;
-                continue;
-            }
-            listed += 1;
-            row(&mut table, &format!("{way} {id}"), &counts);
+            grid.row(cells);
         }
     }
-    match (listed, more) {
-        (0, _) => "\nNo frame had to be judged by its VM.\n".into(),
-        (_, 0) => format!("\n{table}\n"),
-        (_, more) => format!("\n{table}\n… and {more} more rows; --json has them all.\n"),
+    let mut text = format!("Frames\n{}\n", grid.show(page));
+    for (name, link) in report.links.iter() {
+        for (side, port) in [("inside", &link.inside), ("outside", &link.outside)] {
+            text += &port_lines(&format!("{}, {side}", plain(name, 64)), port, page);
+        }
     }
+    text
 }
 
-/// What stands at a path of members; `null` when nothing does.
-fn at<'a>(value: &'a Value, path: &[&str]) -> &'a Value {
-    path.iter().try_fold(value, |value, name| value.get(name)).unwrap_or(&Value::Null)
+/// Frames in a second.
+fn rate(frames: u64, time: Duration) -> String {
+    let micros = time.as_micros().max(1);
+    (u128::from(frames) * 1_000_000 / micros).to_string()
 }
 
-/// One VM: record, class, counters.
-pub(super) fn vm(answer: &Value) -> String {
-    let record = at(answer, &["vm"]);
+/// Its link, and what its driver lost.
+fn port_lines(name: &str, port: &PortReport, page: Page) -> String {
     let mut text = String::new();
-    for (name, value) in members(record) {
-        if !value.is_null() {
-            text += &format!("{name:12} {}\n", words(value));
+    if let Some(link) = port.device.link {
+        let speed = link.speed_mbps.map_or_else(String::new, |mbps| format!(", {mbps} Mb/s"));
+        text += &match (link.up, link.kept_down) {
+            (true, _) => format!("{name}: link up{speed}"),
+            (false, true) => {
+                page.notice(&page.wrapped(&format!("{name}: link kept down, because the other side has none"), 2))
+            }
+            (false, false) => page.alarm(&format!("{name}: no link")),
+        };
+        text.push('\n');
+    }
+    let losses = &port.device.losses;
+    for (frames, counter) in [
+        (losses.rx_missed, "rx_missed"),
+        (losses.rx_no_mbuf, "rx_no_mbuf"),
+        (losses.rx_errors, "rx_errors"),
+        (losses.tx_errors, "tx_errors"),
+        (losses.rx_too_long, "rx_too_long"),
+        (losses.rx_tags_lost, "rx_tags_lost"),
+    ] {
+        if frames > 0 {
+            text += &page.notice(&page.wrapped(&format!("{name}: {frames} frames lost by the driver ({counter})"), 2));
+            text.push('\n');
         }
     }
-    text += &format!("{:12} {}\n", "judged by", words(at(answer, &["effective_class"])));
-    let mut table = table(&["judged frames", "allowed", "denied", "excepted", "would deny"]);
-    for (way, direction) in [("from it", "egress"), ("to it", "ingress")] {
-        let counts = TALLIES.map(|key| number(at(answer, &["counters", direction, key])));
-        row(&mut table, way, &counts);
+    text
+}
+
+/// What is not 0, with its meaning.
+fn counted(title: &'static str, counts: &Both<Named<u64>>, names: &[(&str, &str)], page: Page) -> Option<String> {
+    let mut grid = Grid::new(&[title, "from VMs", "to VMs", "meaning"], 1..3).with_prose();
+    let number = |direction, name: &str| {
+        counts.way(direction).iter().find_map(|(other, &count)| (other == name).then_some(count)).unwrap_or(0)
+    };
+    for &(name, meaning) in names {
+        let frames = Direction::ALL.map(|direction| number(direction, name));
+        if frames.iter().any(|&frames| frames > 0) {
+            grid.row([name.into(), frames[0].to_string(), frames[1].to_string(), meaning.into()]);
+        }
     }
-    text + &format!("\n{table}\n")
+    (!grid.is_empty()).then(|| format!("\n{}\n", grid.show(page)))
+}
+
+fn tally(counts: &VmCounts, tally: Tally) -> u64 {
+    match tally {
+        Tally::Allowed => counts.allowed,
+        Tally::Denied => counts.denied,
+        Tally::Excepted => counts.excepted,
+        Tally::WouldDeny => counts.would_deny,
+    }
+}
+
+fn tallies(counts: &VmCounts) -> [String; 4] {
+    [counts.allowed, counts.denied, counts.excepted, counts.would_deny].map(|frames| frames.to_string())
+}
+
+/// VMs of which some frame was judged, those with most of what is asked for first; the unknown ones last.
+fn vms(report: &Report, rank: Rank, page: Page) -> String {
+    let mut grid = Grid::new(&["judged frames of", "allowed", "denied", "excepted", "would deny"], 1..5);
+    let frames = |judged: &Judged| tally(&judged.egress, rank.by).saturating_add(tally(&judged.ingress, rank.by));
+    let mut known: Vec<(&str, &Judged)> = report.vms.iter().filter(|(_, judged)| !judged.is_zero()).collect();
+    known.sort_by_key(|(_, judged)| std::cmp::Reverse(frames(judged))); // Equal ones stay in the order of ids.
+    let more = known.len().saturating_sub(rank.top);
+    let unknown = [("(unknown VMs)", &report.unknown)];
+    for (id, judged) in known.into_iter().take(rank.top).chain(unknown) {
+        for (way, counts) in [("from", &judged.egress), ("to", &judged.ingress)] {
+            if *counts != VmCounts::default() {
+                grid.row([format!("{way} {}", plain(id, 64))].into_iter().chain(tallies(counts)));
+            }
+        }
+    }
+    match (grid.is_empty(), more) {
+        (true, _) => "\nNo frame had to be judged by its VM.\n".into(),
+        (_, 0) => format!("\n{}\n", grid.show(page)),
+        (_, more) => format!("\n{}\n… and {more} more VMs; --json has them all.\n", grid.show(page)),
+    }
+}
+
+/// One VM: record, class, mode, counters.
+pub(super) fn vm(entry: &Entry, page: Page) -> String {
+    let vm = &entry.vm;
+    let mut text = String::new();
+    let mut line = |name: &str, value: &str| {
+        text += &page.wrapped(&format!("{name:12} {value}"), 13);
+        text.push('\n');
+    };
+    line("id", &plain(&vm.id.to_string(), 64));
+    line("macs", &list(&vm.macs, usize::MAX));
+    line("ips", &list(&vm.ips, usize::MAX));
+    if let Some(address) = vm.public_ipv4 {
+        line("public_ipv4", &address.to_string());
+    }
+    line("scope", &vm.scope.0.to_string());
+    if let Some(class) = &vm.class {
+        line("class", &plain(class, 64));
+    }
+    line("mode", mode(vm.mode));
+    if let Some(note) = &vm.note {
+        line("note", &plain(note, 1024));
+    }
+    line("judged by", &plain(&entry.effective_class, 64));
+    if entry.mode() == Mode::Monitor {
+        let words = "In monitor mode: what its class closes is counted and forwarded all the same.";
+        text += &page.notice(&page.wrapped(words, 0));
+        text.push('\n');
+    }
+    let mut grid = Grid::new(&["judged frames", "allowed", "denied", "excepted", "would deny"], 1..5);
+    for (way, counts) in [("from it", &entry.counters.egress), ("to it", &entry.counters.ingress)] {
+        grid.row([way.to_owned()].into_iter().chain(tallies(counts)));
+    }
+    text + &format!("\n{}\n", grid.show(page))
 }
 
 /// VMs, one a row.
-pub(super) fn vms_listed(answer: &Value) -> String {
-    let mut table = table(&["VM", "class", "MACs", "addresses", "public", "scope", "mode", "denied"]);
-    let vms = at(answer, &["vms"]).as_array().map(Vec::as_slice).unwrap_or_default();
+pub(super) fn vms_listed(vms: &[Entry], revision: Revision, page: Page) -> String {
+    let header = ["VM", "class", "MACs", "addresses", "public", "scope", "mode", "denied"];
+    let mut grid = Grid::new(&header, 7..8);
     for entry in vms {
-        let field = |name: &str| words(at(entry, &["vm", name]));
-        let denied: u64 = ["egress", "ingress"].iter().map(|way| number(at(entry, &["counters", way, "denied"]))).sum();
-        let class = words(at(entry, &["effective_class"]));
-        table.add_row([
-            field("id"),
-            class,
-            field("macs"),
-            field("ips"),
-            field("public_ipv4"),
-            field("scope"),
-            field("mode"),
-            denied.to_string(),
+        let vm = &entry.vm;
+        grid.row([
+            plain(&vm.id.to_string(), 64),
+            plain(&entry.effective_class, 64),
+            list(&vm.macs, 2),
+            list(&vm.ips, 2),
+            vm.public_ipv4.map_or_else(|| "-".into(), |address| address.to_string()),
+            vm.scope.0.to_string(),
+            mode(entry.mode()).into(),
+            entry.counters.egress.denied.saturating_add(entry.counters.ingress.denied).to_string(),
         ]);
     }
-    format!("{table}\n{} VM(s), revision {}\n", vms.len(), number(at(answer, &["revision"])))
+    format!("{}\n{} VM(s), revision {}\n", grid.show(page), vms.len(), revision.0)
 }
 
-/// A value as people read it, safe for a terminal.
-fn words(value: &Value) -> String {
-    match value {
-        Value::Null => "-".into(),
-        Value::String(text) => plain(text, 200),
-        Value::Array(values) if values.is_empty() => "-".into(),
-        Value::Array(values) => values.iter().map(words).collect::<Vec<_>>().join(", "),
-        value => value.to_string(),
+fn mode(mode: Mode) -> &'static str {
+    match mode {
+        Mode::Enforce => "enforce",
+        Mode::Monitor => "monitor",
     }
 }
 
-fn members(object: &Value) -> Vec<(&String, &Value)> {
-    object.as_object().into_iter().flatten().collect()
-}
-
-fn number(value: &Value) -> u64 {
-    value.as_u64().unwrap_or_default()
-}
-
-fn both(object: &Value, name: &str) -> [u64; 2] {
-    ["egress", "ingress"].map(|direction| number(at(object, &[direction, name])))
-}
-
-pub(super) fn table(header: &[&str]) -> Table {
-    let mut table = Table::new();
-    table.load_preset(presets::UTF8_HORIZONTAL_ONLY).set_content_arrangement(ContentArrangement::Dynamic);
-    // Lines around the table and under the header only.
-    for line in [HorizontalLines, MiddleIntersections, LeftBorderIntersections, RightBorderIntersections] {
-        table.remove_style(line);
+/// The first of them, and how many more there are.
+fn list<T: ToString>(values: &[T], most: usize) -> String {
+    let mut words: Vec<String> = values.iter().take(most).map(ToString::to_string).collect();
+    if let more @ 1.. = values.len().saturating_sub(most) {
+        words.push(format!("and {more} more"));
     }
-    table.set_header(header);
-    table
+    if words.is_empty() { "-".into() } else { words.join(", ") }
 }
 
-fn row(table: &mut Table, name: &str, counts: &[u64]) {
-    row_with(table, name, counts, "");
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-fn row_with(table: &mut Table, name: &str, counts: &[u64], meaning: &str) {
-    let mut cells = vec![Cell::new(name)];
-    cells.extend(counts.iter().map(|&n| Cell::new(n).set_alignment(CellAlignment::Right)));
-    if !meaning.is_empty() {
-        cells.push(Cell::new(meaning));
+    #[test]
+    fn a_rate_is_what_came_divided_by_the_time_it_took() {
+        assert_eq!(rate(1_500, Duration::from_millis(500)), "3000");
+        assert_eq!(rate(7, Duration::ZERO), "7000000");
     }
-    table.add_row(cells);
+
+    #[test]
+    fn a_long_list_is_cut_and_says_so() {
+        assert_eq!((list(&[1, 2, 3], 2), list::<u8>(&[], 2)), ("1, 2, and 1 more".into(), "-".into()));
+    }
 }

@@ -4,7 +4,8 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::render;
+use super::layout::Page;
+use super::render::{self, Rank};
 use crate::app::replay::{Replay, Replayed};
 use crate::app::vms::BadLines;
 use crate::failure::{Cause, Failure};
@@ -54,6 +55,10 @@ pub(super) struct ReplayArgs {
 }
 
 impl ReplayArgs {
+    pub(super) fn json(&self) -> bool {
+        self.json
+    }
+
     pub(super) fn run(self) -> Result<(), Failure> {
         crate::app::log::start("warn");
         let json = self.json;
@@ -73,14 +78,12 @@ impl ReplayArgs {
         for warning in warnings {
             tracing::warn!("{warning}");
         }
-        let document = serde_json::to_value(&report).map_err(|error| Failure::new(Cause::Bug, error))?;
         if json {
-            // Not `document`: the report keeps its order.
             return super::out::print(
                 &serde_json::to_string(&report).map_err(|error| Failure::new(Cause::Bug, error))?,
             );
         }
-        let mut text = render::report(&document);
+        let mut text = render::report(&report, None, Rank::default(), Page::of_stdout());
         if let Some(why) = why {
             text += &format!("\nWhy, for example, frame {} of {}?\n", why.frame, why.capture.display());
             for line in why.lines {

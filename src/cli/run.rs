@@ -6,10 +6,13 @@ use std::time::Duration;
 
 use clap::Args;
 
+use super::layout::Page;
+use super::render::Rank;
 use super::{exit, render};
 use crate::app::boot::{Asked, Prepared};
 use crate::app::run::{Ended, Run};
 use crate::app::vms::BadLines;
+use crate::config::DEFAULT_CONFIG;
 use crate::failure::{Cause, Failure};
 use crate::host::eal;
 use crate::telemetry::report::Report;
@@ -28,7 +31,7 @@ SIGTERM, SIGINT and SIGQUIT stop it in order; other signals but SIGKILL change n
 output, the log to standard error (PORTCULLIS_LOG=debug for more of it).")]
 pub(super) struct RunArgs {
     /// The configuration file
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", default_value = DEFAULT_CONFIG)]
     config: PathBuf,
     /// VM records to start with, one JSON object a line
     #[arg(long, value_name = "VMS.jsonl")]
@@ -51,6 +54,10 @@ pub(super) struct RunArgs {
 }
 
 impl RunArgs {
+    pub(super) fn json(&self) -> bool {
+        self.json
+    }
+
     pub(super) fn run(self) -> Result<(), Failure> {
         crate::app::log::start("info");
         let (dry_run, json) = (self.dry_run, self.json);
@@ -81,7 +88,7 @@ fn as_json(report: &Report) -> String {
 }
 
 fn as_text(report: &Report) -> String {
-    render::report(&serde_json::to_value(report).unwrap_or_default())
+    render::report(report, None, Rank::default(), Page::default())
 }
 
 fn preview_text(preview: &Prepared) -> String {

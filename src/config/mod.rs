@@ -270,6 +270,8 @@ pub struct Control {
     pub socket: PathBuf,
 }
 
+/// The configuration file unless told otherwise.
+pub const DEFAULT_CONFIG: &str = "/etc/portcullis/portcullis.toml";
 /// Where the daemon listens and the commands connect unless told otherwise.
 pub const DEFAULT_SOCKET: &str = "/run/portcullis/control.sock";
 

@@ -13,6 +13,7 @@ mod params;
 pub mod rpc;
 pub mod server;
 pub mod socket;
+pub mod wire;
 
 pub use client::{Client, ClientError};
 pub use handler::State;

@@ -240,7 +240,7 @@ pub enum RecordError {
 }
 
 /// A whole VM, as the registry keeps it and `vm.get` answers.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Vm {
     /// Its name.
     pub id: VmId,

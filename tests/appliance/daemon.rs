@@ -374,9 +374,9 @@ fn it_starts_with_the_good_vm_lines_and_raises_an_alarm_about_the_others() {
     assert!(ended.stderr.contains("2 of 4 lines are bad"), "{}", ended.stderr);
 
     let inside = files::path("pcaps/demo-inside.pcap");
-    let replay = ["replay", "--json", "--vms", &vms, "--inside", inside.to_str().unwrap()];
+    let replay = ["replay", "--vms", &vms, "--inside", inside.to_str().unwrap()];
     lab.run(&replay).fails(78, &["line 2: ", "line 3: "]);
-    let lenient = lab.run(&[&replay[..], &["--lenient"]].concat()).done();
+    let lenient = lab.run(&[&replay[..], &["--lenient", "--json"]].concat()).done();
     assert!(lenient.stderr.contains("2 of 4 lines are bad"), "{}", lenient.stderr);
     assert_balance(&lenient.json());
 }

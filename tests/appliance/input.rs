@@ -72,7 +72,6 @@ fn a_command_line_that_cannot_be_ends_with_64() {
         (&["frobnicate"], "frobnicate"),
         (&["replay"], "--inside"),
         (&["replay", "--inside", "a.pcap", "--isnide", "b.pcap"], "--isnide"),
-        (&["run"], "--config"),
         (&["vm", "set"], "ID"),
         (&["vm", "set", "web1", "--mac", "5"], "5"),
         (&["vm", "patch", "web1", "--public-ipv4", "203.0.113.6", "--no-public-ipv4"], "--no-public-ipv4"),
@@ -81,6 +80,10 @@ fn a_command_line_that_cannot_be_ends_with_64() {
     }
     let help = lab.run(&["--help"]).done();
     assert!(help.stdout.contains("replay") && help.stdout.contains("Exit codes"), "help is an answer: {}", help.stdout);
+    for command in ["run", "check"] {
+        let help = lab.run(&[command, "--help"]).done().stdout;
+        assert!(help.contains("[default: /etc/portcullis/portcullis.toml]"), "{help}");
+    }
 }
 
 #[test]

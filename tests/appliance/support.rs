@@ -150,7 +150,10 @@ impl Lab {
 
     fn prepare(&self, command: &mut Command) {
         command.env("RUNTIME_DIRECTORY", self.folder.path());
-        command.env_remove("PORTCULLIS_LOG").stdin(Stdio::null());
+        for name in ["PORTCULLIS_LOG", "PORTCULLIS_SOCKET", "COLUMNS"] {
+            command.env_remove(name);
+        }
+        command.stdin(Stdio::null());
     }
 
     /// Runs the box to its end.

@@ -1,0 +1,156 @@
+//! What the commands print: for people, in whatever width there is, and for programs.
+
+use std::process::Stdio;
+
+use rustix::process::Signal;
+use serde_json::{Value, json};
+
+use crate::daemon::demo;
+use crate::support::{Daemon, Ended, Lab, number};
+
+const WIDTH: usize = 60;
+
+/// Two VMs of the demo's captures, one of them with more addresses than a line can hold.
+fn daemon(lab: &Lab) -> Daemon<'_> {
+    let daemon = Daemon::start(lab, &demo(lab));
+    let ips: Vec<String> = (1..9).map(|number| format!("2001:db8:{number}::1234:5678:9abc")).collect();
+    let mut words = vec!["vm", "set", "web1", "--mac", "52:54:00:00:00:01", "--ip", "10.0.0.5"];
+    ips.iter().for_each(|ip| words.extend(["--ip", ip]));
+    daemon.change(&words);
+    daemon.change(&["vm", "set", "mail1", "--mac", "52:54:00:00:00:02", "--public-ipv4", "203.0.113.6"]);
+    daemon
+}
+
+fn error(ended: &Ended) -> Value {
+    let document: Value = serde_json::from_str(&ended.stdout).unwrap_or_else(|_| panic!("{}", ended.stdout));
+    document["error"].clone()
+}
+
+fn ids(listed: &Value) -> Vec<&str> {
+    listed["vms"].as_array().unwrap().iter().map(|entry| entry["vm"]["id"].as_str().unwrap()).collect()
+}
+
+#[test]
+fn tables_fit_a_terminal_of_60_columns() {
+    let lab = Lab::new();
+    let daemon = daemon(&lab);
+    daemon.stats_when("something was dropped", |stats| stats["reasons"]["egress"]["port_closed"] != 0);
+    let socket = lab.text("control.sock");
+    for args in [&["stats"] as &[&str], &["stats", "--seconds", "0"], &["vm", "list"], &["vm", "show", "web1"]] {
+        let mut command = lab.command(&[args, &["--socket", &socket]].concat());
+        let said = lab.finish(command.env("COLUMNS", WIDTH.to_string())).done().stdout;
+        for line in said.lines() {
+            assert!(line.chars().count() <= WIDTH, "{args:?}: {line:?} is too long in\n{said}");
+            assert_eq!(line, line.trim_end(), "{args:?}: blanks at the end of a line in\n{said}");
+        }
+    }
+    daemon.stop(Signal::TERM);
+}
+
+#[test]
+fn stats_shows_rates_links_and_who_stands_out() {
+    let lab = Lab::new();
+    let daemon = daemon(&lab);
+    let denied = |stats: &Value, id: &str| number(&stats["vms"][id]["egress"]["denied"]);
+    daemon.stats_when("frames of both were denied, most of them web1's", |stats| {
+        denied(stats, "mail1") > 0 && denied(stats, "web1") > denied(stats, "mail1") + 100
+    });
+    let said = |args: &[&str]| daemon.command(&[&["stats"], args].concat()).done().stdout;
+    let rates = said(&[]);
+    assert!(rates.contains("received/s") && rates.contains("uplink, inside: link up"), "{rates}");
+    assert!(rates.find("from web1") < rates.find("from mail1"), "most denied first, not by name: {rates}");
+    let first = said(&["--seconds", "0", "--top", "1", "--by", "allowed"]);
+    assert!(!first.contains("received/s") && first.contains("from mail1") && !first.contains("web1"), "{first}");
+    assert!(first.contains("and 1 more VMs"), "{first}");
+    daemon.command(&["stats", "--by", "loud"]).fails(64, &["denied"]);
+    daemon.stop(Signal::TERM);
+}
+
+#[test]
+fn an_error_is_json_where_a_program_asked() {
+    let lab = Lab::new();
+    let nobody = lab.run(&["stats", "--json", "--socket", &lab.text("nowhere.sock")]);
+    assert_eq!(nobody.code, Some(69));
+    assert_eq!((&error(&nobody)["kind"], &error(&nobody)["exit_code"]), (&json!("unavailable"), &json!(69)));
+    let usage = lab.run(&["vm", "show", "--json"]);
+    assert_eq!((usage.code, &error(&usage)["kind"]), (Some(64), &json!("usage")));
+    let bad = lab.run(&["check", "--json", "--config", &lab.text("nowhere.toml")]);
+    assert_eq!((bad.code, &error(&bad)["kind"]), (Some(78), &json!("configuration")));
+
+    let daemon = daemon(&lab);
+    let conflict = daemon.command(&["vm", "set", "web2", "--ip", "10.0.0.5", "--json"]);
+    assert_eq!(conflict.code, Some(65), "{}", conflict.stderr);
+    assert_eq!((&error(&conflict)["kind"], &error(&conflict)["other"]), (&json!("conflict"), &json!("web1")));
+    let message = error(&conflict)["message"].as_str().unwrap().to_owned();
+    assert!(conflict.stderr.contains(&message), "people are told as well: {}", conflict.stderr);
+    daemon.stop(Signal::TERM);
+}
+
+#[test]
+fn the_environment_names_the_socket_unless_the_command_line_does() {
+    let lab = Lab::new();
+    let daemon = daemon(&lab);
+    let list = |args: &[&str], socket: &str| lab.finish(lab.command(args).env("PORTCULLIS_SOCKET", socket));
+    let socket = lab.text("control.sock");
+    assert!(list(&["vm", "list"], &socket).done().stdout.contains("web1"));
+    list(&["vm", "list", "--socket", &socket], "/nowhere").done();
+    list(&["vm", "list"], "/nowhere").fails(69, &["/nowhere", "is it running?"]);
+    daemon.stop(Signal::TERM);
+}
+
+#[test]
+fn a_list_shows_what_is_asked_for() {
+    let lab = Lab::new();
+    let daemon = daemon(&lab);
+    daemon.change(&["vm", "set", "net", "--ip", "10.1.0.0/16", "--mode", "monitor"]);
+    for (filter, expected) in [
+        (&[] as &[&str], &["mail1", "net", "web1"] as &[&str]),
+        (&["--class", "restricted"], &["net", "web1"]),
+        (&["--mode", "monitor"], &["net"]),
+        (&["--id", "we"], &["web1"]),
+        (&["--ip", "10.1.2.3"], &["net"]),
+        (&["--ip", "203.0.113.6"], &["mail1"]),
+        (&["--ip", "2001:db8:3::1234:5678:9abc", "--id", "mail"], &[]),
+    ] {
+        assert_eq!(ids(&daemon.ask(&[&["vm", "list"], filter].concat())), expected, "{filter:?}");
+        let said = daemon.command(&[&["vm", "list"], filter].concat()).done().stdout;
+        assert!(said.contains(&format!("{} VM(s)", expected.len())), "{said}");
+    }
+    let shown = daemon.command(&["vm", "show", "net"]).done().stdout;
+    assert!(shown.contains("In monitor mode"), "{shown}");
+    daemon.stop(Signal::TERM);
+}
+
+#[test]
+fn a_file_sets_many_vms_and_every_bad_line_is_named() {
+    let lab = Lab::new();
+    let daemon = daemon(&lab);
+    let line = |id: &str, ip: &str| json!({ "id": id, "ips": [ip] }).to_string();
+    let good = lab.write("good.jsonl", format!("{}\n\n{}\n", line("a", "10.2.0.1"), line("b", "10.2.0.2")));
+    let answer = daemon.ask(&["vm", "set", "--file", &good]);
+    assert_eq!((&answer["records"], &answer["changed"], &answer["unchanged"]), (&json!(2), &json!(2), &json!(0)));
+
+    let text = [&line("a", "10.2.0.1"), "{\"id\":", &line("c", "10.2.0.2"), &line("d", "10.2.0.4"), "[]"].join("\n");
+    let bad = lab.write("bad.jsonl", text);
+    let ended = daemon.command(&["vm", "set", "--file", &bad, "--json"]);
+    let error = error(&ended);
+    let lines: Vec<&Value> = error["errors"].as_array().unwrap().iter().map(|error| &error["line"]).collect();
+    assert_eq!((ended.code, lines), (Some(65), vec![&json!(2), &json!(3), &json!(5)]));
+    assert_eq!(
+        (&error["changed"], &error["unchanged"], &error["errors"][1]["other"]),
+        (&json!(1), &json!(1), &json!("b"))
+    );
+    for part in ["3 of 5 records were not set", "bad.jsonl:2: ", "bad.jsonl:3: ", "belongs to VM b", "bad.jsonl:5: "] {
+        assert!(ended.stderr.contains(part), "{}", ended.stderr);
+    }
+    assert_eq!(ids(&daemon.ask(&["vm", "list"])), ["a", "b", "d", "mail1", "web1"]);
+
+    let socket = lab.text("control.sock");
+    let mut piped = lab.command(&["vm", "set", "--file", "-", "--socket", &socket]);
+    piped.stdin(Stdio::from(std::fs::File::open(&good).unwrap()));
+    assert!(lab.finish(&mut piped).done().stdout.contains("2 records: 0 changed, 2 as they were"));
+    daemon.command(&["vm", "set", "--file", &good, "--if-revision", "1"]).fails(64, &["--if-revision"]);
+    let broken = lab.write("broken.json", "{\n\"id\": \"x\",\n\"ips\": [}\n");
+    daemon.command(&["vm", "set", "--file", &broken]).fails(78, &["broken.json", "line 3"]);
+    daemon.stop(Signal::TERM);
+}
