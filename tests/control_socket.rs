@@ -2,6 +2,7 @@
 //! do not.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a test may fail by panic")]
 
+use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::Shutdown;
 use std::os::unix::net::UnixStream;
@@ -119,7 +120,7 @@ fn the_state_comes_back_when_the_server_stops() {
     client.call("vm.set", &set("web1", "10.0.0.5")).unwrap();
     let handle = server.handle();
     let state = server.stop();
-    assert_eq!(state.report(true).vms.len(), 1);
+    assert_eq!(state.registry().len(), 1);
     assert!(!path.exists(), "the socket is gone");
     assert!(matches!(client.call("version", &json!({})), Err(ClientError::Closed { .. } | ClientError::Io { .. })));
     assert!(handle.run(|state| state.registry().revision()).is_none());
@@ -170,6 +171,83 @@ fn a_batch_is_answered_together_and_a_notification_not_at_all() {
     assert_eq!((&replies[0]["id"], &replies[0]["error"]["code"]), (&Value::Null, &json!(-32600)));
     assert_eq!((&replies[1]["id"], &replies[1]["error"]["data"]["other"]), (&json!("x"), &json!("b")));
     assert_eq!((&replies[2]["id"], replies[2]["result"]["vms"].as_array().unwrap().len()), (&json!("y"), 2));
+}
+
+#[test]
+fn many_clients_with_arrays_of_changes_end_where_a_map_ends() {
+    const CLIENTS: usize = 8;
+    const ROUNDS: usize = 20;
+    let server = start();
+    std::thread::scope(|scope| {
+        for client in 0..CLIENTS {
+            let mut raw = server.raw();
+            scope.spawn(move || {
+                for round in 0..ROUNDS {
+                    let id = |n: usize| format!("c{client}-{n}");
+                    let changes: Vec<String> = (0..10)
+                        .map(|n| match (round + n) % 3 {
+                            0 => line(n as u64, "vm.delete", &json!({"id": id(n)})),
+                            _ => line(n as u64, "vm.set", &set(&id(n), &format!("10.{client}.{round}.{n}"))),
+                        })
+                        .chain([line(10, "vm.list", &json!({"after": format!("c{client}"), "limit": 1}))])
+                        .collect();
+                    raw.send(format!("[{}]\n", changes.join(",").replace('\n', "")).as_bytes());
+                    let answers = raw.line();
+                    let answers = answers.as_array().unwrap();
+                    assert_eq!(answers.len(), 11);
+                    let revisions: Vec<_> = answers
+                        .iter()
+                        .map(|answer| answer["result"]["revision"].as_u64().expect("no refusal"))
+                        .collect();
+                    assert!(revisions.is_sorted(), "{revisions:?}");
+                }
+            });
+        }
+    });
+    let (last, mut kept) = (ROUNDS - 1, BTreeMap::new());
+    for client in 0..CLIENTS {
+        for n in (0..10).filter(|n| (last + n) % 3 != 0) {
+            kept.insert(format!("c{client}-{n}"), json!([format!("10.{client}.{last}.{n}")]));
+        }
+    }
+    let listed = server.client().call("vm.list", &json!({"limit": 1000})).unwrap();
+    let listed: BTreeMap<String, Value> = listed["vms"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|entry| (entry["vm"]["id"].as_str().unwrap().to_owned(), entry["vm"]["ips"].clone()))
+        .collect();
+    assert_eq!(listed, kept);
+    let stats = server.client().call("stats.get", &json!({})).unwrap();
+    assert_eq!(stats["vms"].as_object().unwrap().len(), kept.len());
+    assert_eq!(stats["balanced"], true);
+}
+
+#[test]
+fn statistics_of_many_pages_have_every_vm_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("control.sock");
+    let (registry, _readers) = Registry::create(Capacity { vms: 3000, keys: 3000 }, 1, Settings::default()).unwrap();
+    let _server = Server::start(Socket::take(&path).unwrap(), State::new(registry, ledger())).unwrap();
+    let mut raw = Raw(BufReader::new(UnixStream::connect(&path).unwrap()));
+    let sets: Vec<String> = (0..2500u32)
+        .map(|n| line(0, "vm.set", &set(&format!("vm{n}"), &format!("10.0.{}.{}", n / 250, n % 250))))
+        .collect();
+    raw.send(format!("[{}]\n", sets.join(",").replace('\n', "")).as_bytes());
+    assert!(raw.line().as_array().unwrap().iter().all(|answer| answer["result"]["changed"] == true));
+    let stats = Client::connect(&path).unwrap().call("stats.get", &json!({})).unwrap();
+    assert_eq!(stats["vms"].as_object().unwrap().len(), 2500);
+    assert_eq!((&stats["daemon"]["table"]["vms"], &stats["daemon"]["changes"]["count"]), (&json!(2500), &json!(2500)));
+}
+
+#[test]
+fn who_is_silent_for_too_long_is_cut_off() {
+    let server = start_with(Limits { idle: Duration::from_millis(20), ..Limits::default() });
+    let mut silent = server.raw();
+    assert!(silent.is_closed());
+    let mut half = server.raw();
+    half.send(b"{\"jsonrpc\":");
+    assert!(half.is_closed());
 }
 
 #[test]
@@ -252,7 +330,7 @@ fn a_line_beyond_the_limit_ends_the_connection_only_then() {
 
 #[test]
 fn there_is_room_for_so_many_clients_and_for_another_when_one_leaves() {
-    let server = start();
+    let server = start_with(Limits { reserved: 0, ..Limits::default() });
     let mut clients: Vec<_> = (0..64).map(|_| server.client()).collect();
     for client in &mut clients {
         client.call("version", &json!({})).unwrap();
@@ -348,8 +426,11 @@ fn a_worker_that_stands_still_makes_changes_late_and_nothing_else() {
     for (ip, applied) in [("10.0.0.5", true), ("10.0.0.6", false)] {
         match client.call("vm.set", &set("web1", ip)).unwrap_err() {
             ClientError::Refused(refusal) => {
+                let mut data = refusal.data;
+                let boot = data.remove("boot").unwrap();
+                assert_eq!(boot.as_str().map(str::len), Some(8), "{boot}");
                 let expected = json!({"kind": "not_in_force", "revision": 1, "waiting_for": [0], "applied": applied});
-                assert_eq!(Value::Object(refusal.data), expected);
+                assert_eq!(Value::Object(data), expected);
             }
             other => panic!("{other}"),
         }

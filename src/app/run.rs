@@ -131,7 +131,7 @@ fn stop(life: &Life, parts: Parts, fault: Option<String>) -> Ended {
     });
     steps.take("the links", move || links.stop());
     let report = steps.take("the counters", move || match state {
-        Some(state) => state.report(true),
+        Some(state) => state.final_report(),
         None => ledger.report(Revision(0)),
     });
     if let Some(engine) = engine {

@@ -37,7 +37,7 @@ pub(super) struct StatsArgs {
     #[command(flatten)]
     remote: Remote,
     /// Show the N VMs that stand out most
-    #[arg(long, value_name = "N", default_value_t = 20, conflicts_with = "json")]
+    #[arg(long, value_name = "N", default_value_t = 20, conflicts_with = "json", value_parser = clap::value_parser!(u32).range(..1000))]
     top: u32,
     /// By which frames VMs stand out
     #[arg(long, value_name = "TALLY", value_parser = ["allowed", "denied", "excepted", "would_deny"], default_value = "denied", conflicts_with = "json")]
@@ -71,11 +71,22 @@ impl StatsArgs {
             first = Some((self.remote.ask(&mut client, "stats.get", &json!({ "vms": false }))?, Instant::now()));
             std::thread::sleep(Duration::from_secs(self.seconds));
         }
-        let report: Report = self.remote.ask(&mut client, "stats.get", &json!({}))?;
+        let report: Report = self.remote.ask(&mut client, "stats.get", &self.wish())?;
         let before = first.as_ref().map(|(report, taken)| (report, taken.elapsed()));
         super::out::print(&render::report(&report, before, rank, page))
     }
+
+    /// The VMs that are shown, and one more, so that it can be said that there are more.
+    fn wish(&self) -> Value {
+        match self.top.saturating_add(1).min(TOP_MAX) {
+            1 => json!({ "vms": false }),
+            top => json!({ "top": top, "by": self.by }),
+        }
+    }
 }
+
+/// Most VMs that the daemon ranks.
+const TOP_MAX: u32 = 1_000;
 
 impl VersionArgs {
     pub(super) fn json(&self) -> bool {

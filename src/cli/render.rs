@@ -7,7 +7,7 @@ use crate::control::wire::Entry;
 use crate::model::{Direction, Mode, Revision};
 use crate::policy::{DropReason, Observed, Tally};
 use crate::telemetry::counters::VmCounts;
-use crate::telemetry::report::{Both, Judged, LinkReport, Named, PortReport, Report};
+use crate::telemetry::report::{Both, DaemonReport, Judged, LinkReport, Named, PortReport, Report};
 use crate::text::plain;
 
 /// Which VMs come first, and how many.
@@ -35,6 +35,9 @@ pub(super) fn report(report: &Report, before: Before<'_>, rank: Rank, page: Page
     } else {
         page.alarm(&page.wrapped("NOT BALANCED: some received frame was neither forwarded nor counted.", 0)) + "\n\n"
     };
+    if let Some(daemon) = &report.daemon {
+        text += &(page.wrapped(&serving(daemon), 0) + "\n\n");
+    }
     text += &links(report, before, page);
     text += &counted("dropped because", &report.reasons, &DropReason::ALL.map(|it| (it.name(), it.meaning())), page)
         .unwrap_or_else(|| "\nNothing was dropped.\n".into());
@@ -49,6 +52,29 @@ pub(super) fn report(report: &Report, before: Before<'_>, rank: Rank, page: Page
         text += &format!("\n{}\n", page.wrapped("Every received frame was forwarded or counted under one reason.", 0));
     }
     text
+}
+
+/// The daemon itself, in a sentence.
+fn serving(daemon: &DaemonReport) -> String {
+    let DaemonReport { boot, uptime_s, table, changes } = daemon;
+    let mut text = format!("Up {}, boot {boot}; ", duration(*uptime_s));
+    text += &format!("{} of {} VMs, {} of {} keys", table.vms, table.vms_max, table.keys, table.keys_max);
+    if changes.count > 0 {
+        text +=
+            &format!("; {} changes, in force after {} us (99 %: {} us)", changes.count, changes.p50_us, changes.p99_us);
+    }
+    text + "."
+}
+
+/// `3 d 4 h`, `4 h 5 min`, `5 min`, `6 s`.
+fn duration(seconds: u64) -> String {
+    let (minutes, hours, days) = (seconds / 60, seconds / 3600, seconds / 86400);
+    match (days, hours, minutes) {
+        (0, 0, 0) => format!("{seconds} s"),
+        (0, 0, _) => format!("{minutes} min"),
+        (0, _, _) => format!("{hours} h {} min", minutes % 60),
+        _ => format!("{days} d {} h", hours % 24),
+    }
 }
 
 /// What entered and what left, one direction of a link.
@@ -158,7 +184,7 @@ fn vms(report: &Report, rank: Rank, page: Page) -> String {
     let frames = |judged: &Judged| tally(&judged.egress, rank.by).saturating_add(tally(&judged.ingress, rank.by));
     let mut known: Vec<(&str, &Judged)> = report.vms.iter().filter(|(_, judged)| !judged.is_zero()).collect();
     known.sort_by_key(|(_, judged)| std::cmp::Reverse(frames(judged))); // Equal ones stay in the order of ids.
-    let more = known.len().saturating_sub(rank.top);
+    let more = known.len() > rank.top;
     let unknown = [("(unknown VMs)", &report.unknown)];
     for (id, judged) in known.into_iter().take(rank.top).chain(unknown) {
         for (way, counts) in [("from", &judged.egress), ("to", &judged.ingress)] {
@@ -169,8 +195,8 @@ fn vms(report: &Report, rank: Rank, page: Page) -> String {
     }
     match (grid.is_empty(), more) {
         (true, _) => "\nNo frame had to be judged by its VM.\n".into(),
-        (_, 0) => format!("\n{}\n", grid.show(page)),
-        (_, more) => format!("\n{}\n… and {more} more VMs; --json has them all.\n", grid.show(page)),
+        (_, false) => format!("\n{}\n", grid.show(page)),
+        (_, true) => format!("\n{}\n… and more VMs; --json has them all.\n", grid.show(page)),
     }
 }
 

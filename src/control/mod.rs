@@ -1,15 +1,16 @@
 //! The control plane: the one way to change the box while it runs, and to ask it what it knows.
 //!
-//! A command travels [`server`] (bytes of a Unix socket) → [`rpc`] (typed call) → [`handler`] (the registry and the
-//! counters) and its answer back the same way; [`client`] is the other end. The wire contract stands in [`rpc`], who may
-//! have the socket in [`socket`]. One thread owns the [`State`], so calls of all clients happen one after the other; each
-//! connection has a thread that reads, parses and writes, so a slow client holds up nobody but itself.
+//! A command travels [`server`] (bytes of a Unix socket) → [`rpc`] (typed call) → [`handler`] (the registry) for a change,
+//! [`reading`] for a question, and its answer back the same way; [`client`] is the other end. The wire contract stands in
+//! [`rpc`], who may have the socket in [`socket`]. One thread owns the [`State`]; each connection has a thread that reads,
+//! parses, sums and writes, so a slow client holds up nobody but itself.
 //!
 //! Knows nothing of packets, ports or workers: a change is in force when the table's grace period says so.
 
 pub mod client;
 pub mod handler;
 mod params;
+pub mod reading;
 pub mod rpc;
 pub mod server;
 pub mod socket;

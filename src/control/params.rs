@@ -7,8 +7,10 @@ use serde::de::value::MapAccessDeserializer;
 use serde::de::{DeserializeSeed, IntoDeserializer, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 
-use super::rpc::{Call, ECHO_CHARS_MAX, Kind, LIST_LIMIT_DEFAULT, LIST_LIMIT_MAX, RpcError, explained};
-use crate::model::Revision;
+use super::rpc::{
+    Call, ECHO_CHARS_MAX, Guard, Kind, LIST_LIMIT_DEFAULT, LIST_LIMIT_MAX, RpcError, TOP_MAX, Wish, explained,
+};
+use crate::policy::Tally;
 use crate::text::did_you_mean;
 use crate::text::plain;
 use crate::vm::record::VmId;
@@ -20,17 +22,17 @@ pub const METHODS: [&str; 7] = ["version", "vm.set", "vm.patch", "vm.delete", "v
 pub(super) fn call(method: &str, params: &str) -> Result<Call, RpcError> {
     match method {
         "vm.set" => {
-            let Params { extra: If { if_revision }, own: set } = read(params)?;
-            Ok(Call::VmSet { set, if_revision })
+            let Params { extra: If { guard }, own: set } = read(params)?;
+            Ok(Call::VmSet { set, guard })
         }
         "vm.patch" => {
-            let Params { extra: IdAndIf { id, if_revision }, own: patch } = read(params)?;
+            let Params { extra: IdAndIf { id, guard }, own: patch } = read(params)?;
             let id = id.ok_or_else(|| RpcError::new(Kind::InvalidParams, "missing field `id`"))?;
-            Ok(Call::VmPatch { id, patch, if_revision })
+            Ok(Call::VmPatch { id, patch, guard })
         }
         "vm.delete" => {
-            let Params { extra: If { if_revision }, own: OfVm { id } } = read(params)?;
-            Ok(Call::VmDelete { id, if_revision })
+            let Params { extra: If { guard }, own: OfVm { id } } = read(params)?;
+            Ok(Call::VmDelete { id, guard })
         }
         "vm.get" => {
             let Params { extra: Nothing, own: OfVm { id } } = read(params)?;
@@ -47,8 +49,8 @@ pub(super) fn call(method: &str, params: &str) -> Result<Call, RpcError> {
             }
         }
         "stats.get" => {
-            let Params { extra: Nothing, own: Stats { vms } } = read(params)?;
-            Ok(Call::StatsGet { vms })
+            let Params { extra: Nothing, own: stats } = read::<_, Stats>(params)?;
+            stats.wish().map(|vms| Call::StatsGet { vms })
         }
         "version" => {
             let Params { extra: Nothing, own: Empty {} } = read(params)?;
@@ -81,12 +83,43 @@ struct List {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Stats {
-    #[serde(default = "yes")]
-    vms: bool,
+    #[serde(default)]
+    vms: Option<bool>,
+    #[serde(default)]
+    top: Option<u64>,
+    #[serde(default)]
+    by: Option<String>,
 }
 
-const fn yes() -> bool {
-    true
+impl Stats {
+    fn wish(self) -> Result<Wish, RpcError> {
+        let Self { vms, top, by } = self;
+        let refuse = |path: &str, message: String| {
+            Err(RpcError::new(Kind::InvalidParams, format!("{path}: {message}")).with("path", path))
+        };
+        let Some(top) = top else {
+            return match by {
+                Some(_) => refuse("by", "ranks VMs, so `top` must say how many are wanted".into()),
+                None => Ok(if vms.unwrap_or(true) { Wish::All } else { Wish::None }),
+            };
+        };
+        if vms == Some(false) {
+            return refuse("top", "names VMs, and `vms` is false".into());
+        }
+        let Some(count) = usize::try_from(top).ok().filter(|count| (1..=TOP_MAX).contains(count)) else {
+            return refuse("top", format!("must be 1 to {TOP_MAX}, not {top}"));
+        };
+        let name = by.as_deref().unwrap_or(Tally::Denied.name());
+        match Tally::ALL.into_iter().find(|tally| tally.name() == name) {
+            Some(by) => Ok(Wish::Top { count, by }),
+            None => {
+                let names = Tally::ALL.map(Tally::name);
+                let nearest = did_you_mean(name, names);
+                let name = plain(name, ECHO_CHARS_MAX);
+                refuse("by", format!("`{name}` is no tally; there are {}{nearest}", names.join(", ")))
+            }
+        }
+    }
 }
 
 #[derive(Deserialize)]
@@ -134,35 +167,39 @@ impl Extra for Nothing {
 
 #[derive(Default)]
 struct If {
-    if_revision: Option<Revision>,
+    guard: Guard,
 }
 
 impl Extra for If {
-    const NAMES: &'static [&'static str] = &["if_revision"];
+    const NAMES: &'static [&'static str] = &["if_revision", "if_boot"];
 
     fn take<'de, A: MapAccess<'de>>(&mut self, key: &str, map: &mut A) -> Result<bool, A::Error> {
-        match key {
-            "if_revision" => once(&mut self.if_revision, "if_revision", map).map(|()| true),
-            _ => Ok(false),
-        }
+        take_guard(&mut self.guard, key, map)
     }
 }
 
 #[derive(Default)]
 struct IdAndIf {
     id: Option<VmId>,
-    if_revision: Option<Revision>,
+    guard: Guard,
 }
 
 impl Extra for IdAndIf {
-    const NAMES: &'static [&'static str] = &["id", "if_revision"];
+    const NAMES: &'static [&'static str] = &["id", "if_revision", "if_boot"];
 
     fn take<'de, A: MapAccess<'de>>(&mut self, key: &str, map: &mut A) -> Result<bool, A::Error> {
         match key {
             "id" => once(&mut self.id, "id", map).map(|()| true),
-            "if_revision" => once(&mut self.if_revision, "if_revision", map).map(|()| true),
-            _ => Ok(false),
+            _ => take_guard(&mut self.guard, key, map),
         }
+    }
+}
+
+fn take_guard<'de, A: MapAccess<'de>>(guard: &mut Guard, key: &str, map: &mut A) -> Result<bool, A::Error> {
+    match key {
+        "if_revision" => once(&mut guard.revision, "if_revision", map).map(|()| true),
+        "if_boot" => once(&mut guard.boot, "if_boot", map).map(|()| true),
+        _ => Ok(false),
     }
 }
 
@@ -225,7 +262,7 @@ impl<'de, A: MapAccess<'de>, X: Extra> MapAccess<'de> for Own<'_, A, X> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::Mode;
+    use crate::model::{Boot, Mode, Revision};
     use crate::vm::record::{VmPatch, VmSet};
     use serde_json::Value;
 
@@ -251,23 +288,29 @@ mod tests {
             (
                 "vm.set",
                 r#"{"if_revision":7,"id":"web1","macs":["52:54:00:00:00:01"],"ips":["10.0.0.5"],"class":null,"mode":"monitor"}"#,
-                Call::VmSet { set, if_revision: Some(Revision(7)) },
+                Call::VmSet { set, guard: Guard { revision: Some(Revision(7)), boot: None } },
             ),
             (
                 "vm.patch",
                 r#"{"public_ipv4":null,"id":"web1"}"#,
-                Call::VmPatch { id: id.clone(), patch, if_revision: None },
+                Call::VmPatch { id: id.clone(), patch, guard: Guard::default() },
             ),
             (
                 "vm.delete",
-                r#"{"id":"web1","if_revision":0}"#,
-                Call::VmDelete { id: id.clone(), if_revision: Some(Revision(0)) },
+                r#"{"id":"web1","if_revision":0,"if_boot":"0000001f"}"#,
+                Call::VmDelete { id: id.clone(), guard: Guard { revision: Some(Revision(0)), boot: Some(Boot(0x1f)) } },
             ),
             ("vm.get", r#"{"id":"web1"}"#, Call::VmGet { id: id.clone() }),
             ("vm.list", "{}", Call::VmList { after: None, limit: 1000 }),
             ("vm.list", r#"{"after":"web1","limit":10000}"#, Call::VmList { after: Some(id), limit: 10_000 }),
-            ("stats.get", "{}", Call::StatsGet { vms: true }),
-            ("stats.get", r#"{"vms":false}"#, Call::StatsGet { vms: false }),
+            ("stats.get", "{}", Call::StatsGet { vms: Wish::All }),
+            ("stats.get", r#"{"vms":false}"#, Call::StatsGet { vms: Wish::None }),
+            ("stats.get", r#"{"top":5}"#, Call::StatsGet { vms: Wish::Top { count: 5, by: Tally::Denied } }),
+            (
+                "stats.get",
+                r#"{"top":1000,"by":"would_deny","vms":true}"#,
+                Call::StatsGet { vms: Wish::Top { count: 1000, by: Tally::WouldDeny } },
+            ),
             ("version", "{}", Call::Version),
         ] {
             assert_eq!(call(method, params), Ok(expected), "{method} {params}");
@@ -297,7 +340,13 @@ mod tests {
             ("vm.set", r#"{"id":"a","if_revision":99999999999999999999}"#, "if_revision", "expected u64"),
             ("vm.patch", r#"{"id":5}"#, "id", "expected"),
             ("vm.list", r#"{"limit":10001}"#, "limit", "10001"),
+            ("vm.set", r#"{"id":"a","if_boot":"1"}"#, "if_boot", "eight hexadecimal digits"),
             ("stats.get", r#"{"vms":1}"#, "vms", "expected a boolean"),
+            ("stats.get", r#"{"top":0}"#, "top", "1 to 1000, not 0"),
+            ("stats.get", r#"{"top":1001}"#, "top", "1001"),
+            ("stats.get", r#"{"by":"denied"}"#, "by", "`top` must say"),
+            ("stats.get", r#"{"top":1,"vms":false}"#, "top", "`vms` is false"),
+            ("stats.get", r#"{"top":1,"by":"deny"}"#, "by", "did you mean `denied`?"),
         ] {
             let error = refusal(method, params);
             assert_eq!(error.kind, Kind::InvalidParams, "{params}");

@@ -86,6 +86,17 @@ impl VmCounts {
         self.would_deny += other.would_deny;
     }
 
+    /// Frames under one tally.
+    #[must_use]
+    pub const fn tallied(&self, tally: Tally) -> u64 {
+        match tally {
+            Tally::Allowed => self.allowed,
+            Tally::Denied => self.denied,
+            Tally::Excepted => self.excepted,
+            Tally::WouldDeny => self.would_deny,
+        }
+    }
+
     /// What was counted since `base` was read.
     #[must_use]
     pub fn since(self, base: Self) -> Self {

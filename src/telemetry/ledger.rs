@@ -93,6 +93,7 @@ impl Ledger {
         Report {
             schema: SCHEMA,
             revision,
+            daemon: None,
             links,
             reasons: Both::of(|way| {
                 DropReason::ALL.into_iter().map(|reason| (reason.name(), totals.way(way).dropped(reason))).collect()

@@ -4,6 +4,9 @@
 //!
 //! ```json
 //! {"schema":1,"revision":7,
+//!  "daemon":{"boot":"5f3a0c21","uptime_s":86400,
+//!    "table":{"vms":1,"vms_max":1000000,"keys":3,"ipv6_keys":1,"keys_max":4194304},
+//!    "changes":{"count":7,"p50_us":11,"p99_us":40,"max_us":52}},
 //!  "links":{"NAME":{"inside":{"rx":9,"tx":4,"rx_missed":0,"rx_no_mbuf":0,"rx_errors":0,"tx_errors":0,
 //!    "rx_too_long":0,"rx_tags_lost":0,"rx_tags_restored":0,"link":{"up":true,"speed_mbps":10000,"can_be_set":true,"kept_down":false},
 //!    "rx_by_worker":[9]},"outside":{}}},
@@ -25,7 +28,8 @@ use serde::de::{MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::counters::VmCounts;
-use crate::model::{Direction, Revision};
+use crate::model::{Boot, Direction, Revision};
+use crate::policy::Tally;
 
 /// Version of the document's shape.
 pub const SCHEMA: u32 = 1;
@@ -38,6 +42,9 @@ pub struct Report<V = Named<Judged>> {
     pub schema: u32,
     /// Of the VMs and the policy.
     pub revision: Revision,
+    /// The process that answers; not where there is none (`replay`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub daemon: Option<DaemonReport>,
     /// Every link, in the order of the configuration.
     pub links: Named<LinkReport>,
     /// Dropped frames by reason, all links together.
@@ -53,6 +60,47 @@ pub struct Report<V = Named<Judged>> {
     pub log_lines_lost: u64,
     /// Whether every link accounts for every frame, in both directions.
     pub balanced: bool,
+}
+
+/// The process that answers.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DaemonReport {
+    /// Which run of it.
+    pub boot: Boot,
+    /// Seconds since it began to serve the control socket.
+    pub uptime_s: u64,
+    /// How full the VM table is.
+    pub table: TableReport,
+    /// How long changes took.
+    pub changes: ChangesReport,
+}
+
+/// How full the VM table is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TableReport {
+    /// VMs.
+    pub vms: u32,
+    /// Most VMs: `table.vms`.
+    pub vms_max: u32,
+    /// MACs, addresses and prefixes of all VMs.
+    pub keys: u32,
+    /// Those of IPv6 among them.
+    pub ipv6_keys: u32,
+    /// Most of them: `table.keys`; half of that for IPv6.
+    pub keys_max: u32,
+}
+
+/// How long changes took, from their arrival until they were in force on every worker. To three digits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ChangesReport {
+    /// Changes that changed something and came into force in time.
+    pub count: u64,
+    /// Half of them took no longer.
+    pub p50_us: u64,
+    /// 99 of 100 took no longer.
+    pub p99_us: u64,
+    /// The longest.
+    pub max_us: u64,
 }
 
 /// The two ports of a link.
@@ -155,8 +203,15 @@ impl<V> Report<V> {
     /// The same with other VMs.
     #[must_use]
     pub fn with_vms<W>(self, vms: W) -> Report<W> {
-        let Self { schema, revision, links, reasons, observed, vms: _, unknown, log_lines_lost, balanced } = self;
-        Report { schema, revision, links, reasons, observed, vms, unknown, log_lines_lost, balanced }
+        let Self { schema, revision, daemon, links, reasons, observed, vms: _, unknown, log_lines_lost, balanced } =
+            self;
+        Report { schema, revision, daemon, links, reasons, observed, vms, unknown, log_lines_lost, balanced }
+    }
+
+    /// The same of a process that serves.
+    #[must_use]
+    pub fn with_daemon(self, daemon: DaemonReport) -> Self {
+        Self { daemon: Some(daemon), ..self }
     }
 }
 
@@ -187,6 +242,12 @@ impl Judged {
     #[must_use]
     pub fn since(self, base: Self) -> Self {
         Self { egress: self.egress.since(base.egress), ingress: self.ingress.since(base.ingress) }
+    }
+
+    /// Frames under one tally, both directions together.
+    #[must_use]
+    pub fn tallied(&self, tally: Tally) -> u64 {
+        self.egress.tallied(tally).saturating_add(self.ingress.tallied(tally))
     }
 
     /// Whether nothing was judged.
@@ -284,6 +345,7 @@ mod tests {
         Report {
             schema: SCHEMA,
             revision: Revision(7),
+            daemon: None,
             links: [("uplink", LinkReport { inside, outside })].into_iter().collect(),
             reasons: Both::of(|_| [("port_closed", 1), ("reply_closed", 0)].into_iter().collect()),
             observed: Both::default(),

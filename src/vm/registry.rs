@@ -119,18 +119,6 @@ impl Registry {
         self.writer.capacity()
     }
 
-    /// The class a VM is judged by, and its name: the override, else what its public address says.
-    #[must_use]
-    pub fn class<'a>(&self, vm: &'a Vm) -> (ClassId, &'a str) {
-        let id = draft::class(&self.truth.settings, vm).unwrap_or(ClassId::RESTRICTED);
-        let name = match (&vm.class, vm.public_ipv4) {
-            (Some(name), _) => name.as_str(),
-            (None, Some(_)) => crate::policy::UNRESTRICTED,
-            (None, None) => crate::policy::RESTRICTED,
-        };
-        (id, name)
-    }
-
     /// Stages and publishes a change by itself.
     ///
     /// # Errors
@@ -215,6 +203,18 @@ impl Registry {
             self.settings.settle();
         }
     }
+}
+
+/// The class a VM is judged by, and its name: the override, else what its public address says.
+#[must_use]
+pub fn class<'a>(settings: &Settings, vm: &'a Vm) -> (ClassId, &'a str) {
+    let id = draft::class(settings, vm).unwrap_or(ClassId::RESTRICTED);
+    let name = match (&vm.class, vm.public_ipv4) {
+        (Some(name), _) => name.as_str(),
+        (None, Some(_)) => crate::policy::UNRESTRICTED,
+        (None, None) => crate::policy::RESTRICTED,
+    };
+    (id, name)
 }
 
 /// Makes a draft true and writes it into the batch; what is left of it is nothing if the table has no room.

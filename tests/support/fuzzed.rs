@@ -79,7 +79,11 @@ pub(crate) fn vm_line(data: &[u8]) {
                     assert_eq!(snapshot.vm_by_ip(vm.scope, prefix.addr()), Some(index), "{prefix} of {}", vm.id);
                 }
                 let privileged = vm.public_ipv4.is_some() || vm.class.as_deref() == Some("unrestricted");
-                assert!(world.registry.class(vm).1 != "unrestricted" || privileged, "{} for nothing", vm.id);
+                assert!(
+                    portcullis::vm::registry::class(world.registry.settings(), vm).1 != "unrestricted" || privileged,
+                    "{} for nothing",
+                    vm.id
+                );
                 let again = world.registry.apply([Edit::Set(set)]).expect("what was taken can be taken again");
                 assert!(!again.changed, "and is the same");
             }

@@ -1,19 +1,21 @@
 //! What goes out: the answer of a call, and the reply that carries it.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
 use serde::ser::SerializeMap;
 use serde::{Deserialize, Serialize, Serializer};
 
 use super::{Id, RpcError};
-use crate::model::Revision;
+use crate::control::reading::ReportedVms;
+use crate::model::{Boot, Mode, Revision};
 use crate::telemetry::report::{Judged, Report};
 use crate::vm::record::{Vm, VmId};
 
 /// What a call that was not refused is answered.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Debug, Serialize)]
 #[serde(untagged)]
-pub enum Answer {
+pub enum Answer<'a> {
     /// Of `vm.set`, `vm.patch` and `vm.delete`.
     Applied(Applied),
     /// Of `vm.get`.
@@ -21,7 +23,7 @@ pub enum Answer {
     /// Of `vm.list`.
     Vms(VmsAnswer),
     /// Of `stats.get`.
-    Stats(Box<Report>),
+    Stats(Box<Report<ReportedVms<'a>>>),
     /// Of `version`.
     Version(VersionAnswer),
 }
@@ -31,6 +33,8 @@ pub enum Answer {
 pub struct Applied {
     /// The revision that it made, or the current one if it changed nothing.
     pub revision: Revision,
+    /// Of which run of the process.
+    pub boot: Boot,
     /// Whether anything was different.
     pub changed: bool,
     /// From its publication until the last worker used it.
@@ -41,9 +45,11 @@ pub struct Applied {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct VmEntry {
     /// As `vm.set` takes it.
-    pub vm: Vm,
+    pub vm: Arc<Vm>,
     /// The class it is judged by.
     pub effective_class: String,
+    /// Whether what its class closes is dropped, or only counted: `monitor` if the VM, its class or the box is in that mode.
+    pub effective_mode: Mode,
     /// Its judged frames.
     pub counters: Judged,
 }
@@ -56,6 +62,8 @@ pub struct VmAnswer {
     pub entry: VmEntry,
     /// The current revision.
     pub revision: Revision,
+    /// Of which run of the process.
+    pub boot: Boot,
 }
 
 /// Answer of `vm.list`.
@@ -67,6 +75,8 @@ pub struct VmsAnswer {
     pub next: Option<VmId>,
     /// The current revision: a page of another revision may not fit this one.
     pub revision: Revision,
+    /// Of which run of the process.
+    pub boot: Boot,
 }
 
 /// Answer of `version`.
@@ -81,6 +91,8 @@ pub struct VersionAnswer {
     /// Of DPDK, if there is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dpdk: Option<String>,
+    /// Of which run of the process its revisions are.
+    pub boot: Boot,
 }
 
 /// A reply: one element of the answer to a line.
@@ -89,7 +101,7 @@ pub struct Response<'a> {
     /// Of the request.
     pub id: &'a Id,
     /// Its outcome.
-    pub outcome: &'a Result<Answer, RpcError>,
+    pub outcome: &'a Result<Answer<'a>, RpcError>,
 }
 
 impl Serialize for Response<'_> {
@@ -116,11 +128,11 @@ mod tests {
             panic!("a request")
         };
         let id = request.id.unwrap();
-        let applied = Applied { revision: Revision(7), changed: true, applied_us: 12 };
+        let applied = Applied { revision: Revision(7), boot: Boot(0x1f), changed: true, applied_us: 12 };
         let json = |outcome| serde_json::to_string(&Response { id: &id, outcome: &outcome }).unwrap();
         assert_eq!(
             json(Ok(Answer::Applied(applied))),
-            r#"{"jsonrpc":"2.0","id":"a","result":{"revision":7,"changed":true,"applied_us":12}}"#
+            r#"{"jsonrpc":"2.0","id":"a","result":{"revision":7,"boot":"0000001f","changed":true,"applied_us":12}}"#
         );
         assert_eq!(
             json(Err(RpcError::new(Kind::RevisionMismatch, "no").with("revision", 7))),

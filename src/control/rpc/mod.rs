@@ -3,8 +3,8 @@
 //! JSON-RPC 2.0 over a Unix stream socket, one JSON value per line (LF) in both directions.
 //!
 //! - *Order* of replies is the order of requests on each connection. A request without `id` (a notification) gets no
-//!   reply, not even an error. A batch (an array) is answered by one array; its elements happen one after the other,
-//!   each on its own: other clients' calls may come between, and a refused one does not take back the ones before.
+//!   reply, not even an error. A batch (an array) is answered by one array; its elements happen in their order, each on its
+//!   own: a refused one does not take back the ones before. Changes that follow each other come into force together.
 //! - *Strict.* `jsonrpc` is `"2.0"`, `params` an object or absent; unknown members and members given twice are
 //!   refused, because a misspelt `public_ipv4` would otherwise leave a customer closed in silence. Blank lines are
 //!   skipped. What is not ended by LF is not done.
@@ -16,13 +16,13 @@
 //!
 //! | method | params | result |
 //! |---|---|---|
-//! | `vm.set` | a VM ([`VmSet`]), `if_revision`? | `{"revision","changed","applied_us"}` |
-//! | `vm.patch` | `id`, fields of [`VmPatch`], `if_revision`? | the same |
-//! | `vm.delete` | `id`, `if_revision`? | the same; deleting what is not there changes nothing |
-//! | `vm.get` | `id` | `{"vm","effective_class","counters":{"egress","ingress"},"revision"}`; `vm` is what `vm.set` takes |
-//! | `vm.list` | `after`?, `limit`? (1000, at most 10000) | `{"vms":[{"vm","effective_class","counters"}],"next","revision"}` in the order of ids; `next` is the `after` of the next page or null |
-//! | `stats.get` | `vms`? (true) | the document of [`telemetry::report`](crate::telemetry::report) |
-//! | `version` | | `{"version","protocol","schema","dpdk"?}` |
+//! | `vm.set` | a VM ([`VmSet`]), `if_revision`?, `if_boot`? | `{"revision","boot","changed","applied_us"}` |
+//! | `vm.patch` | `id`, fields of [`VmPatch`], `if_revision`?, `if_boot`? | the same |
+//! | `vm.delete` | `id`, `if_revision`?, `if_boot`? | the same; deleting what is not there changes nothing |
+//! | `vm.get` | `id` | `{"vm","effective_class","effective_mode","counters":{"egress","ingress"},"revision","boot"}`; `vm` is what `vm.set` takes |
+//! | `vm.list` | `after`?, `limit`? (1000, at most 10000) | `{"vms":[{"vm","effective_class","effective_mode","counters"}],"next","revision","boot"}` in the order of ids; `next` is the `after` of the next page or null |
+//! | `stats.get` | `vms`? (true), `top`?, `by`? (`denied`) | the document of [`telemetry::report`](crate::telemetry::report) |
+//! | `version` | | `{"version","protocol","schema","dpdk"?,"boot"}` |
 //!
 //! | `data.kind` | `code` | beside it in `data` |
 //! |---|---|---|
@@ -32,8 +32,8 @@
 //! | `not_found` | -32000 | |
 //! | `conflict` | -32001 | `other`: the VM that has it, or `router`: the MAC |
 //! | `table_full` | -32002 | `limit`: `table.vms`, `table.keys` or `prefix_lengths` |
-//! | `revision_mismatch` | -32003 | `revision`: the current one |
-//! | `not_in_force` | -32004 | `revision`, `waiting_for` (numbers of workers), `applied` |
+//! | `revision_mismatch` | -32003 | `revision`, `boot`: the current ones |
+//! | `not_in_force` | -32004 | `revision`, `boot`, `waiting_for` (numbers of workers), `applied` |
 //! | `too_large` | -32005 | a line's ends the connection, a batch's does not |
 //! | `too_many_connections` | -32006 | ends the connection |
 //! | `unknown_class`, `shutting_down` | -32007, -32008 | |
@@ -53,7 +53,8 @@ pub(in crate::control) use self::error::{ECHO_CHARS_MAX, explained};
 pub use self::error::{Kind, RpcError};
 pub use self::request::{Batch, Id, Line, Request, parse_line};
 pub use super::params::METHODS;
-use crate::model::Revision;
+use crate::model::{Boot, Revision};
+use crate::policy::Tally;
 use crate::vm::record::{VmId, VmPatch, VmSet};
 
 /// Version of this contract: grows when something is removed or changes its meaning.
@@ -66,8 +67,35 @@ pub const BATCH_MAX: usize = 10_000;
 pub const ID_BYTES_MAX: usize = 128;
 /// VMs in one answer of `vm.list` unless asked otherwise.
 pub const LIST_LIMIT_DEFAULT: usize = 1_000;
+/// Most VMs that a statistics document has by their rank.
+pub const TOP_MAX: usize = 1_000;
 /// Most VMs in one answer of `vm.list`.
 pub const LIST_LIMIT_MAX: usize = 10_000;
+
+/// Under which circumstances only a change is made.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Guard {
+    /// Nothing was changed since this revision.
+    pub revision: Option<Revision>,
+    /// The process has not been started anew.
+    pub boot: Option<Boot>,
+}
+
+/// Whose counters a statistics document has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wish {
+    /// Of no VM.
+    None,
+    /// Of every VM.
+    All,
+    /// Of those that lead.
+    Top {
+        /// How many, 1 to [`TOP_MAX`].
+        count: usize,
+        /// By which tally.
+        by: Tally,
+    },
+}
 
 /// What a client asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -76,8 +104,8 @@ pub enum Call {
     VmSet {
         /// The VM.
         set: VmSet,
-        /// Only if this is the current revision.
-        if_revision: Option<Revision>,
+        /// Only then.
+        guard: Guard,
     },
     /// `vm.patch`
     VmPatch {
@@ -85,15 +113,15 @@ pub enum Call {
         id: VmId,
         /// What to change.
         patch: VmPatch,
-        /// Only if this is the current revision.
-        if_revision: Option<Revision>,
+        /// Only then.
+        guard: Guard,
     },
     /// `vm.delete`
     VmDelete {
         /// Which VM.
         id: VmId,
-        /// Only if this is the current revision.
-        if_revision: Option<Revision>,
+        /// Only then.
+        guard: Guard,
     },
     /// `vm.get`
     VmGet {
@@ -109,8 +137,8 @@ pub enum Call {
     },
     /// `stats.get`
     StatsGet {
-        /// Each VM's counters too.
-        vms: bool,
+        /// Whose counters too.
+        vms: Wish,
     },
     /// `version`
     Version,

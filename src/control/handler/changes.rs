@@ -1,0 +1,204 @@
+//! Changes, many together: each is staged by itself, with its own revision or its own refusal; then all are published at once,
+//! and answered when they are in force on every worker.
+//!
+//! When a worker stands still, the thread that owns the [`State`] is busy for up to its patience (100 ms), and calls wait
+//! with it. Changes then pile up no further than that: those that come after are refused until the earlier ones are in
+//! force.
+
+use std::time::Instant;
+
+use super::State;
+use crate::control::rpc::{Applied, Call, Guard, Kind, RpcError};
+use crate::model::{Revision, VmIndex};
+use crate::table::NotSettled;
+use crate::vm::edit::{Change, Edit, EditError};
+
+/// A change that somebody wants made.
+#[derive(Clone, Debug)]
+pub struct Wanted {
+    edits: Vec<Edit>,
+    guard: Guard,
+    asked: Instant,
+}
+
+/// What a call is.
+#[derive(Clone, Debug)]
+pub enum Asked {
+    /// To change something.
+    Change(Wanted),
+    /// To tell something.
+    Question(Call),
+}
+
+impl From<Call> for Asked {
+    /// A change is asked for at this moment.
+    fn from(call: Call) -> Self {
+        let (edit, guard) = match call {
+            Call::VmSet { set, guard } => (Edit::Set(set), guard),
+            Call::VmPatch { id, patch, guard } => (Edit::Patch(id, patch), guard),
+            Call::VmDelete { id, guard } => (Edit::Delete(id), guard),
+            call @ (Call::VmGet { .. } | Call::VmList { .. } | Call::StatsGet { .. } | Call::Version) => {
+                return Self::Question(call);
+            }
+        };
+        Self::Change(Wanted { edits: vec![edit], guard, asked: Instant::now() })
+    }
+}
+
+impl State {
+    /// Makes changes in their order, each whole or not at all, and waits until all of them are in force on every worker.
+    /// What became of each.
+    pub fn change(&mut self, wanted: Vec<Wanted>) -> Vec<Result<Applied, RpcError>> {
+        let deadline = Instant::now() + self.patience;
+        let late = self.settle(deadline).err();
+        let outcomes = Vec::with_capacity(wanted.len());
+        let mut group = Group { state: self, deadline, late, outcomes, waiting: Vec::new(), deleted: Vec::new() };
+        for wanted in wanted {
+            group.add(wanted);
+        }
+        group.bring_into_force();
+        group.outcomes
+    }
+
+    /// Whether a change may be made now.
+    fn admit(&self, guard: Guard) -> Result<(), RpcError> {
+        let (revision, boot) = (self.registry.revision(), self.boot);
+        let mismatch = |message| {
+            Err(RpcError::new(Kind::RevisionMismatch, message)
+                .with("revision", revision.0)
+                .with("boot", boot.to_string()))
+        };
+        match (guard.boot, guard.revision) {
+            (Some(wanted), _) if wanted != boot => mismatch(format!(
+                "the daemon was started anew: this is boot {boot}, not {wanted}; its revisions are others; read again, then decide"
+            )),
+            (_, Some(wanted)) if wanted != revision => mismatch(format!(
+                "the revision is {}, not {}: something was changed meanwhile; read again, then decide",
+                revision.0, wanted.0
+            )),
+            _ => Ok(()),
+        }
+    }
+
+    /// `applied`: the revision that was made but is not used yet; else nothing was changed.
+    fn not_in_force(&self, late: &NotSettled, applied: Option<Revision>) -> RpcError {
+        let revision = applied.unwrap_or_else(|| self.registry.revision()).0;
+        let (workers, patience) = (&late.workers, self.patience.as_millis());
+        let message = match applied {
+            Some(_) => format!(
+                "revision {revision} is made but workers {workers:?} do not use it after {patience} ms; it stays, and \
+                 comes into force when they go on"
+            ),
+            None => format!(
+                "nothing was changed: revision {revision}, an earlier change, still waits for workers {workers:?} after \
+                 {patience} ms; try again"
+            ),
+        };
+        RpcError::new(Kind::NotInForce, message)
+            .with("revision", revision)
+            .with("boot", self.boot.to_string())
+            .with("waiting_for", workers.clone())
+            .with("applied", applied.is_some())
+    }
+}
+
+/// Changes that are on their way together.
+struct Group<'a> {
+    state: &'a mut State,
+    deadline: Instant,
+    /// Whom the last publication waits for in vain; nothing more is changed then.
+    late: Option<NotSettled>,
+    /// Of those added so far.
+    outcomes: Vec<Result<Applied, RpcError>>,
+    /// What is true only once the open changes are in force: places among the outcomes, and when each was asked for.
+    waiting: Vec<(usize, Instant)>,
+    /// Numbers of VMs that the open changes delete.
+    deleted: Vec<VmIndex>,
+}
+
+impl Group<'_> {
+    fn add(&mut self, wanted: Wanted) {
+        let Wanted { edits, guard, asked } = wanted;
+        let outcome = match self.try_stage(edits, guard) {
+            Ok(Change { revision, changed, deleted }) => {
+                self.deleted.extend(deleted);
+                if changed || !self.waiting.is_empty() {
+                    self.waiting.push((self.outcomes.len(), asked));
+                }
+                Ok(Applied { revision, boot: self.state.boot, changed, applied_us: 0 })
+            }
+            Err(error) => Err(error),
+        };
+        self.outcomes.push(outcome);
+    }
+
+    fn try_stage(&mut self, edits: Vec<Edit>, guard: Guard) -> Result<Change, RpcError> {
+        self.state.admit(guard)?;
+        self.refuse_if_late()?;
+        let again = (!self.waiting.is_empty()).then(|| edits.clone());
+        match (self.state.registry.stage(edits), again) {
+            (Ok(change), _) => Ok(change),
+            // What the open changes delete makes room only once they are in force.
+            (Err((_, error)), Some(edits)) if wants_room(&error) => {
+                self.bring_into_force();
+                self.refuse_if_late()?;
+                self.state.admit(guard)?;
+                self.state.registry.stage(edits).map_err(|(_, error)| error.into())
+            }
+            (Err((_, error)), _) => Err(error.into()),
+        }
+    }
+
+    fn refuse_if_late(&self) -> Result<(), RpcError> {
+        self.late.as_ref().map_or(Ok(()), |late| Err(self.state.not_in_force(late, None)))
+    }
+
+    /// Publishes what is staged, waits, and settles what became of it.
+    fn bring_into_force(&mut self) {
+        let waiting = std::mem::take(&mut self.waiting);
+        let deleted = std::mem::take(&mut self.deleted);
+        if waiting.is_empty() {
+            return;
+        }
+        let outcomes = waiting.iter().map(|&(at, asked)| (at, asked));
+        if let Err(error) = self.state.registry.publish() {
+            let refused = RpcError::from(EditError::from(error));
+            outcomes.for_each(|(at, _)| self.set(at, Err(refused.clone())));
+            return;
+        }
+        self.state.leaving.extend(deleted);
+        match self.state.settle(self.deadline) {
+            Ok(took) => {
+                let took = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
+                for (at, asked) in outcomes {
+                    if let Some(Ok(applied)) = self.outcomes.get_mut(at)
+                        && applied.changed
+                    {
+                        applied.applied_us = took;
+                        self.state
+                            .in_force
+                            .saturating_record(u64::try_from(asked.elapsed().as_micros()).unwrap_or(u64::MAX));
+                    }
+                }
+            }
+            Err(late) => {
+                for (at, _) in outcomes {
+                    let applied = self.outcomes.get(at).and_then(|outcome| outcome.as_ref().ok());
+                    let revision = applied.map(|applied| applied.revision);
+                    self.set(at, Err(self.state.not_in_force(&late, revision)));
+                }
+                self.late = Some(late);
+            }
+        }
+    }
+
+    fn set(&mut self, at: usize, outcome: Result<Applied, RpcError>) {
+        if let Some(place) = self.outcomes.get_mut(at) {
+            *place = outcome;
+        }
+    }
+}
+
+fn wants_room(error: &EditError) -> bool {
+    matches!(error, EditError::VmsFull { .. } | EditError::Table { .. } | EditError::NotSettled(_))
+}

@@ -1,0 +1,188 @@
+//! What calls do: the one owner of the registry. No sockets, no threads.
+//!
+//! `changes` makes changes, many together; what is read is put together by whoever asks, from [`Rows`] that are taken here
+//! (see [`reading`]).
+
+mod changes;
+mod refusals;
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use hdrhistogram::Histogram;
+
+pub use self::changes::{Asked, Wanted};
+use super::reading::{self, Overview, Row, Rows, Source, Take};
+use super::rpc::RpcError;
+#[cfg(feature = "testkit")]
+use super::rpc::{Answer, Call};
+use crate::model::{Boot, VmIndex};
+use crate::policy::Tally;
+use crate::table::NotSettled;
+use crate::telemetry::ledger::{Ledger, Starts};
+use crate::telemetry::report::{ChangesReport, DaemonReport, Report, TableReport};
+use crate::vm::registry::Registry;
+
+/// How long a change waits for every worker.
+pub const PATIENCE: Duration = Duration::from_millis(100);
+/// Longest time in force that is told apart, in microseconds.
+const LONGEST_US: u64 = 60_000_000;
+/// Most VMs in the final counters.
+const FINAL_VMS_MAX: usize = 1_000;
+
+/// Everything the control plane knows and may change.
+#[derive(Debug)]
+pub struct State {
+    registry: Registry,
+    ledger: Arc<Ledger>,
+    dpdk: Option<String>,
+    patience: Duration,
+    starts: Starts,
+    /// Numbers of deleted VMs under which workers may be counting still.
+    leaving: Vec<VmIndex>,
+    boot: Boot,
+    since: Instant,
+    /// From the arrival of a change until it was in force, in microseconds.
+    in_force: Histogram<u64>,
+}
+
+impl State {
+    /// Over a registry and what is counted for its VMs.
+    ///
+    /// # Panics
+    /// Never: the bounds of the histogram are constants that fit.
+    #[must_use]
+    pub fn new(registry: Registry, ledger: Arc<Ledger>) -> Self {
+        Self {
+            registry,
+            ledger,
+            dpdk: None,
+            patience: PATIENCE,
+            starts: Starts::default(),
+            leaving: Vec::new(),
+            // Without randomness there would be no registry: its table has a secret.
+            boot: Boot(getrandom::u32().unwrap_or_else(|_| std::process::id())),
+            since: Instant::now(),
+            in_force: Histogram::new_with_bounds(1, LONGEST_US, 3).expect("1 us to a minute, 3 digits"),
+        }
+    }
+
+    /// What `version` says of DPDK.
+    #[must_use]
+    pub fn with_dpdk_version(mut self, version: impl Into<String>) -> Self {
+        self.dpdk = Some(version.into());
+        self
+    }
+
+    /// How long a change waits for every worker; [`PATIENCE`] unless said.
+    #[cfg(feature = "testkit")]
+    #[must_use]
+    pub fn with_patience(mut self, patience: Duration) -> Self {
+        self.patience = patience;
+        self
+    }
+
+    /// Which run this is; drawn at random unless said.
+    #[cfg(feature = "testkit")]
+    #[must_use]
+    pub fn with_boot(mut self, boot: Boot) -> Self {
+        self.boot = boot;
+        self
+    }
+
+    /// What is known of VMs.
+    #[cfg(feature = "testkit")]
+    #[must_use]
+    pub fn registry(&self) -> &Registry {
+        &self.registry
+    }
+
+    /// Does what a call asks.
+    ///
+    /// # Errors
+    /// It is refused, and nothing changed; or it is done but not in force yet (`not_in_force` with `applied` true).
+    #[cfg(feature = "testkit")]
+    pub fn handle(&mut self, call: Call) -> Result<Answer<'_>, RpcError> {
+        match Asked::from(call) {
+            Asked::Change(wanted) => self.change(vec![wanted]).remove(0).map(Answer::Applied),
+            Asked::Question(call) => reading::answer(self, call),
+        }
+    }
+
+    /// The statistics of this moment, for an end: with those VMs only of which most was denied, 1000 at most.
+    #[must_use]
+    pub fn final_report(&self) -> Report {
+        let Overview { daemon, revision, ledger, .. } = self.overview_now();
+        let mut report = ledger.report(revision).with_daemon(daemon);
+        // Nobody but us could refuse.
+        report.vms = reading::top(self, &ledger, FINAL_VMS_MAX, Tally::Denied).unwrap_or_default();
+        report
+    }
+
+    fn overview_now(&self) -> Overview {
+        let (usage, capacity) = (self.registry.usage(), self.registry.capacity());
+        let changes = ChangesReport {
+            count: self.in_force.len(),
+            p50_us: self.in_force.value_at_quantile(0.5),
+            p99_us: self.in_force.value_at_quantile(0.99),
+            max_us: self.in_force.max(),
+        };
+        let table = TableReport {
+            vms: u32::try_from(self.registry.len()).unwrap_or(u32::MAX),
+            vms_max: capacity.vms,
+            keys: usage.narrow_keys.saturating_add(usage.wide_keys),
+            ipv6_keys: usage.wide_keys,
+            keys_max: capacity.keys,
+        };
+        let daemon = DaemonReport { boot: self.boot, uptime_s: self.since.elapsed().as_secs(), table, changes };
+        let (revision, dpdk) = (self.registry.revision(), self.dpdk.clone());
+        Overview { revision, daemon, dpdk, ledger: Arc::clone(&self.ledger) }
+    }
+
+    fn rows_now(&self, take: &Take) -> Rows {
+        let row = |(index, vm): (VmIndex, &Arc<_>)| {
+            let counters = match take.summed {
+                true => self.starts.judged(&self.ledger, index),
+                false => self.starts.of(index),
+            };
+            Row { index, vm: Arc::clone(vm), counters }
+        };
+        let (rows, more) = match &take.only {
+            Some(id) => (self.registry.get(id).map(row).into_iter().collect(), false),
+            None => {
+                let mut following = self.registry.iter_after(take.after.as_ref());
+                let rows: Vec<Row> = following.by_ref().take(take.limit).map(row).collect();
+                (rows, following.next().is_some())
+            }
+        };
+        Rows {
+            rows,
+            more,
+            summed: take.summed,
+            revision: self.registry.revision(),
+            boot: self.boot,
+            settings: Arc::clone(self.registry.settings()),
+            retired: self.ledger.retired(),
+        }
+    }
+
+    /// Waits for the last change. A deleted VM's count is final then and not before, and no other VM can have its number
+    /// earlier: so this is the moment to remember what the next one starts from.
+    fn settle(&mut self, deadline: Instant) -> Result<Duration, NotSettled> {
+        let took = self.registry.settle(deadline)?;
+        self.starts.retire(&self.ledger, std::mem::take(&mut self.leaving));
+        Ok(took)
+    }
+}
+
+impl Source for State {
+    fn overview(&self) -> Result<Overview, RpcError> {
+        Ok(self.overview_now())
+    }
+
+    fn rows(&self, take: Take) -> Result<Rows, RpcError> {
+        Ok(self.rows_now(&take))
+    }
+}

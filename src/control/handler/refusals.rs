@@ -1,0 +1,39 @@
+//! Why the registry refuses a change, in the words of the wire.
+
+use crate::control::rpc::{Kind, RpcError};
+use crate::table::TableError;
+use crate::vm::edit::EditError;
+
+impl From<EditError> for RpcError {
+    fn from(error: EditError) -> Self {
+        let message = error.to_string();
+        match error {
+            EditError::Record(_) => Self::new(Kind::InvalidParams, message),
+            EditError::Conflict { other, .. } => Self::new(Kind::Conflict, message).with("other", other.to_string()),
+            EditError::Router { mac, .. } => Self::new(Kind::Conflict, message).with("router", mac.to_string()),
+            EditError::UnknownClass { class, known, .. } => {
+                let nearest = crate::text::did_you_mean(&class, known.iter().map(String::as_str));
+                Self::new(Kind::UnknownClass, format!("{}{nearest}", crate::text::plain(&message, MESSAGE_CHARS_MAX)))
+            }
+            EditError::ClassInUse { vm, .. } => Self::new(Kind::Conflict, message).with("other", vm.to_string()),
+            EditError::Classes(_) => Self::new(Kind::InvalidParams, message),
+            EditError::Journal(_) => Self::new(Kind::Internal, message),
+            EditError::NotFound(_) => Self::new(Kind::NotFound, message),
+            EditError::VmsFull { .. } => Self::new(Kind::TableFull, message).with("limit", "table.vms"),
+            EditError::Table { source, .. } => match source {
+                TableError::KeysFull { .. } | TableError::Ipv6KeysFull { .. } | TableError::Crowded { .. } => {
+                    Self::new(Kind::TableFull, message).with("limit", "table.keys")
+                }
+                TableError::PrefixLengths { .. } => Self::new(Kind::TableFull, message).with("limit", "prefix_lengths"),
+                TableError::VmsFull { .. } => Self::new(Kind::TableFull, message).with("limit", "table.vms"),
+                TableError::Taken { .. } => Self::new(Kind::Internal, message),
+            },
+            EditError::NotSettled(late) => {
+                Self::new(Kind::NotInForce, message).with("waiting_for", late.workers).with("applied", false)
+            }
+        }
+    }
+}
+
+/// Most characters of a refusal before its suggestion: the classes of a configuration can be many.
+const MESSAGE_CHARS_MAX: usize = 800;

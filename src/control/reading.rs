@@ -1,0 +1,268 @@
+//! What is read: put together by the thread of the connection that asked, a page at a time.
+//!
+//! The thread that owns the registry is asked only for [`Rows`]: which VMs there are, and what their counters started from. The
+//! sums over all workers are made here, from shared blocks, while changes go on. Numbers of VMs change hands when VMs are
+//! deleted; a page during which that happened is taken again, and in the end summed by the owner itself.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::sync::Arc;
+
+use serde::ser::{Error as _, SerializeMap};
+use serde::{Serialize, Serializer};
+
+use super::rpc::{self, Answer, Call, Kind, RpcError, VersionAnswer, VmAnswer, VmEntry, VmsAnswer, Wish};
+use crate::model::{Boot, Mode, Revision, VmIndex};
+use crate::policy::{Settings, Tally};
+use crate::telemetry::ledger::Ledger;
+use crate::telemetry::report::{self, DaemonReport, Judged, Named};
+use crate::vm::record::{Vm, VmId};
+use crate::vm::registry;
+
+/// VMs that are taken at once for a long answer.
+const PAGE: usize = 1_000;
+/// How often a page is summed here before its owner does it.
+const ATTEMPTS: usize = 3;
+
+/// Where what is read comes from: the state, or the thread that owns it.
+pub trait Source {
+    /// What there is beside VMs.
+    ///
+    /// # Errors
+    /// The server is about to stop.
+    fn overview(&self) -> Result<Overview, RpcError>;
+
+    /// VMs.
+    ///
+    /// # Errors
+    /// The server is about to stop.
+    fn rows(&self, take: Take) -> Result<Rows, RpcError>;
+}
+
+/// What there is beside VMs.
+#[derive(Clone, Debug)]
+pub struct Overview {
+    /// Of VMs and policy.
+    pub revision: Revision,
+    /// The process itself.
+    pub daemon: DaemonReport,
+    /// Version of DPDK.
+    pub dpdk: Option<String>,
+    /// What was counted.
+    pub ledger: Arc<Ledger>,
+}
+
+/// Which VMs are wanted.
+#[derive(Clone, Debug, Default)]
+pub struct Take {
+    /// This one and no other.
+    pub only: Option<VmId>,
+    /// Those behind it, in the order of ids.
+    pub after: Option<VmId>,
+    /// So many at most.
+    pub limit: usize,
+    /// With their sums instead of where these start.
+    pub summed: bool,
+}
+
+/// A VM as it was taken.
+#[derive(Clone, Debug)]
+pub struct Row {
+    /// Under which it is counted.
+    pub index: VmIndex,
+    /// Its record.
+    pub vm: Arc<Vm>,
+    /// Its sums, or where they start.
+    pub counters: Judged,
+}
+
+/// VMs of one moment.
+#[derive(Clone, Debug)]
+pub struct Rows {
+    /// In the order of their ids.
+    pub rows: Vec<Row>,
+    /// Whether there are more behind them.
+    pub more: bool,
+    /// Whether `counters` are sums.
+    pub summed: bool,
+    /// The revision of this moment.
+    pub revision: Revision,
+    /// Of which run.
+    pub boot: Boot,
+    /// What decides beside the VMs.
+    pub settings: Arc<Settings>,
+    /// How often numbers had been given back.
+    pub retired: u64,
+}
+
+impl Rows {
+    fn entries(&self) -> impl Iterator<Item = VmEntry> {
+        self.rows.iter().map(|row| {
+            let (class, name) = registry::class(&self.settings, &row.vm);
+            let watched =
+                [row.vm.mode, self.settings.classes.get(class).mode, self.settings.mode].contains(&Mode::Monitor);
+            VmEntry {
+                vm: Arc::clone(&row.vm),
+                effective_class: name.into(),
+                effective_mode: if watched { Mode::Monitor } else { Mode::Enforce },
+                counters: row.counters,
+            }
+        })
+    }
+}
+
+/// What a call that reads is answered.
+///
+/// # Errors
+/// There is no such VM, or the server is about to stop.
+///
+/// # Panics
+/// Never: calls that change something are not given here.
+pub fn answer(source: &impl Source, call: Call) -> Result<Answer<'_>, RpcError> {
+    let overview = source.overview()?;
+    let ledger = &overview.ledger;
+    match call {
+        Call::VmGet { id } => {
+            let page = summed(source, ledger, Take { only: Some(id.clone()), ..Take::default() })?;
+            let Some(entry) = page.entries().next() else {
+                return Err(RpcError::new(Kind::NotFound, format!("there is no VM {id}")));
+            };
+            Ok(Answer::Vm(Box::new(VmAnswer { entry, revision: page.revision, boot: page.boot })))
+        }
+        Call::VmList { after, limit } => {
+            let page = summed(source, ledger, Take { after, limit, ..Take::default() })?;
+            let next = page.rows.last().filter(|_| page.more).map(|last| last.vm.id.clone());
+            Ok(Answer::Vms(VmsAnswer { vms: page.entries().collect(), next, revision: page.revision, boot: page.boot }))
+        }
+        Call::StatsGet { vms } => {
+            let report = ledger.report(overview.revision).with_daemon(overview.daemon.clone());
+            let vms = match vms {
+                Wish::None => ReportedVms::Listed(Named::default()),
+                Wish::All => ReportedVms::Paged(Pages { source, ledger: Arc::clone(ledger) }),
+                Wish::Top { count, by } => ReportedVms::Listed(top(source, ledger, count, by)?),
+            };
+            Ok(Answer::Stats(Box::new(report.with_vms(vms))))
+        }
+        Call::Version => Ok(Answer::Version(VersionAnswer {
+            version: Cow::Borrowed(crate::VERSION),
+            protocol: rpc::PROTOCOL,
+            schema: report::SCHEMA,
+            dpdk: overview.dpdk,
+            boot: overview.daemon.boot,
+        })),
+        Call::VmSet { .. } | Call::VmPatch { .. } | Call::VmDelete { .. } => {
+            Err(RpcError::new(Kind::Internal, "a change was taken for a question"))
+        }
+    }
+}
+
+/// The VMs of which most frames count under a tally, most first; none of which no frame was judged.
+///
+/// # Errors
+/// The server is about to stop.
+pub fn top(source: &impl Source, ledger: &Ledger, count: usize, by: Tally) -> Result<Named<Judged>, RpcError> {
+    let mut best: Vec<(u64, VmId, Judged)> = Vec::new();
+    let rank = |best: &mut Vec<(u64, VmId, Judged)>| {
+        best.sort_by(|(a, first, _), (b, second, _)| b.cmp(a).then_with(|| first.cmp(second)));
+        best.truncate(count);
+    };
+    each_page(source, ledger, |page| {
+        let judged = page.rows.iter().filter(|row| !row.counters.is_zero());
+        best.extend(judged.map(|row| (row.counters.tallied(by), row.vm.id.clone(), row.counters)));
+        if best.len() > 2 * count {
+            rank(&mut best);
+        }
+        Ok::<_, RpcError>(())
+    })?;
+    rank(&mut best);
+    Ok(best.into_iter().map(|(_, id, judged)| (id.as_str().to_owned(), judged)).collect())
+}
+
+/// Every VM, a page at a time.
+fn each_page<E: From<RpcError>>(
+    source: &(impl Source + ?Sized),
+    ledger: &Ledger,
+    mut visit: impl FnMut(&Rows) -> Result<(), E>,
+) -> Result<(), E> {
+    let mut after = None;
+    loop {
+        let page = summed(source, ledger, Take { after, limit: PAGE, ..Take::default() })?;
+        visit(&page)?;
+        after = page.rows.last().filter(|_| page.more).map(|last| last.vm.id.clone());
+        if after.is_none() {
+            return Ok(());
+        }
+    }
+}
+
+/// VMs with their sums.
+fn summed(source: &(impl Source + ?Sized), ledger: &Ledger, take: Take) -> Result<Rows, RpcError> {
+    for _ in 0..ATTEMPTS {
+        let mut page = source.rows(take.clone())?;
+        for row in &mut page.rows {
+            row.counters = ledger.counted(Some(row.index)).since(row.counters);
+        }
+        page.summed = true;
+        if ledger.retired() == page.retired {
+            return Ok(page);
+        }
+    }
+    source.rows(Take { summed: true, ..take })
+}
+
+/// The VMs of a statistics document.
+#[derive(Debug)]
+pub enum ReportedVms<'a> {
+    /// Those that are wanted.
+    Listed(Named<Judged>),
+    /// All of them, taken while they are written.
+    Paged(Pages<'a>),
+}
+
+/// VMs that are taken while they are written.
+pub struct Pages<'a> {
+    source: &'a dyn Source,
+    ledger: Arc<Ledger>,
+}
+
+impl fmt::Debug for Pages<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Pages").finish_non_exhaustive()
+    }
+}
+
+impl Serialize for ReportedVms<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::Listed(vms) => vms.serialize(serializer),
+            Self::Paged(Pages { source, ledger }) => {
+                let mut map = serializer.serialize_map(None)?;
+                each_page(*source, ledger, |page| {
+                    page.rows
+                        .iter()
+                        .try_for_each(|row| map.serialize_entry(row.vm.id.as_str(), &row.counters))
+                        .map_err(Cut::Written)
+                })
+                .map_err(|cut| match cut {
+                    Cut::Written(error) => error,
+                    Cut::Taken(error) => S::Error::custom(error),
+                })?;
+                map.end()
+            }
+        }
+    }
+}
+
+/// Why an answer ends in its middle.
+enum Cut<E> {
+    /// It cannot be written.
+    Written(E),
+    /// There is nothing to write any more.
+    Taken(RpcError),
+}
+
+impl<E> From<RpcError> for Cut<E> {
+    fn from(error: RpcError) -> Self {
+        Self::Taken(error)
+    }
+}

@@ -1,0 +1,164 @@
+//! One connection, from its first line to its last.
+
+use std::io::{self, BufWriter, Read, Write};
+use std::net::Shutdown;
+use std::os::unix::net::UnixStream;
+use std::time::{Duration, Instant};
+
+use super::lines::{Lines, Next};
+use super::queue::Handle;
+use super::{CHUNK_BYTES, Limits, refuse};
+use crate::control::handler::{Asked, Wanted};
+use crate::control::reading;
+use crate::control::rpc::{self, Answer, Batch, Id, Kind, Line, Request, Response, RpcError};
+
+/// Answers a client until it goes, or must go.
+pub(super) fn hold(stream: &UnixStream, handle: &Handle, limits: &Limits) -> io::Result<()> {
+    let mut out = BufWriter::with_capacity(CHUNK_BYTES, Timed::new(stream, limits.write_timeout));
+    let held = converse(stream, &mut out, handle, limits);
+    let _ = stream.shutdown(Shutdown::Both);
+    drop(out); // What is left in it goes nowhere now, instead of waiting for who does not read.
+    held
+}
+
+fn converse(stream: &UnixStream, out: &mut BufWriter<Timed<'_>>, handle: &Handle, limits: &Limits) -> io::Result<()> {
+    let mut lines = Lines::new(Timed::new(stream, limits.idle), limits.line_bytes);
+    while !handle.is_stopping() {
+        lines.stream.allow(limits.idle);
+        let line = match lines.next()? {
+            Next::Line(line) => line,
+            Next::End => break,
+            Next::Cut => {
+                refuse(stream, Kind::ParseError, "the last line has no end (LF): it was not done");
+                break;
+            }
+            Next::TooLong => {
+                let message = format!("a line may have {} bytes; this one has more", limits.line_bytes);
+                refuse(stream, Kind::TooLarge, &message);
+                break;
+            }
+        };
+        out.get_mut().allow(limits.answer);
+        match rpc::parse_line(line) {
+            Line::Blank => continue,
+            Line::One(request) => {
+                let Request { id, call } = *request;
+                let outcome = match call.map(Asked::from) {
+                    Ok(Asked::Change(wanted)) => {
+                        handle.change(vec![wanted]).pop().unwrap_or_else(unanswered).map(Answer::Applied)
+                    }
+                    Ok(Asked::Question(call)) => reading::answer(handle, call),
+                    Err(error) => Err(error),
+                };
+                let Some(id) = id else { continue };
+                write(out, &id, &outcome)?;
+                out.write_all(b"\n")?;
+            }
+            Line::Batch(batch) => answer_all(batch, handle, out)?,
+        }
+        out.flush()?;
+    }
+    Ok(())
+}
+
+/// The answers of a batch as one array; no array if there are none. Changes that follow each other are made together; whatever
+/// else is asked for is answered before the next is read.
+fn answer_all(batch: Batch<'_>, handle: &Handle, out: &mut impl Write) -> io::Result<()> {
+    let mut answers = Answers { out, before: b"[" };
+    let (mut ids, mut changes) = (Vec::new(), Vec::new());
+    for Request { id, call } in batch {
+        let outcome = match call.map(Asked::from) {
+            Ok(Asked::Change(wanted)) => {
+                ids.push(id);
+                changes.push(wanted);
+                continue;
+            }
+            Ok(Asked::Question(call)) => Ok(call),
+            Err(error) => Err(error),
+        };
+        answers.change(&mut ids, &mut changes, handle)?;
+        let outcome = outcome.and_then(|call| reading::answer(handle, call));
+        answers.one(id, &outcome)?;
+    }
+    answers.change(&mut ids, &mut changes, handle)?;
+    answers.end()
+}
+
+/// The array that answers a batch, as far as it is written.
+struct Answers<'a, W> {
+    out: &'a mut W,
+    before: &'static [u8],
+}
+
+impl<W: Write> Answers<'_, W> {
+    fn change(&mut self, ids: &mut Vec<Option<Id>>, changes: &mut Vec<Wanted>, handle: &Handle) -> io::Result<()> {
+        if changes.is_empty() {
+            return Ok(());
+        }
+        let outcomes = handle.change(std::mem::take(changes));
+        let outcomes = outcomes.into_iter().map(|outcome| outcome.map(Answer::Applied));
+        ids.drain(..).zip(outcomes).try_for_each(|(id, outcome)| self.one(id, &outcome))
+    }
+
+    /// Nothing to say to a notification.
+    fn one(&mut self, id: Option<Id>, outcome: &Result<Answer<'_>, RpcError>) -> io::Result<()> {
+        let Some(id) = id else { return Ok(()) };
+        self.out.write_all(std::mem::replace(&mut self.before, b","))?;
+        write(self.out, &id, outcome)
+    }
+
+    fn end(self) -> io::Result<()> {
+        if self.before == b"," { self.out.write_all(b"]\n") } else { Ok(()) }
+    }
+}
+
+fn write(out: &mut impl Write, id: &Id, outcome: &Result<Answer<'_>, RpcError>) -> io::Result<()> {
+    Ok(serde_json::to_writer(out, &Response { id, outcome })?)
+}
+
+fn unanswered() -> Result<rpc::Applied, RpcError> {
+    Err(RpcError::new(Kind::Internal, "a change was made and not answered; ask for what there is"))
+}
+
+/// A stream whose other side has so long for the whole of something, and so long for each piece of it.
+struct Timed<'a> {
+    stream: &'a UnixStream,
+    piece: Duration,
+    until: Instant,
+}
+
+impl<'a> Timed<'a> {
+    fn new(stream: &'a UnixStream, piece: Duration) -> Self {
+        Self { stream, piece, until: Instant::now() + piece }
+    }
+
+    /// From now on there is that long for all that comes.
+    fn allow(&mut self, whole: Duration) {
+        self.until = Instant::now() + whole;
+    }
+
+    fn left(&self) -> io::Result<Option<Duration>> {
+        match self.until.checked_duration_since(Instant::now()).filter(|left| !left.is_zero()) {
+            Some(left) => Ok(Some(left.min(self.piece))),
+            None => Err(io::ErrorKind::TimedOut.into()),
+        }
+    }
+}
+
+impl Read for Timed<'_> {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        self.stream.set_read_timeout(self.left()?)?;
+        (&mut &*self.stream).read(into)
+    }
+}
+
+impl Write for Timed<'_> {
+    fn write(&mut self, from: &[u8]) -> io::Result<usize> {
+        self.stream.set_write_timeout(self.left()?)?;
+        (&mut &*self.stream).write(from)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        (&mut &*self.stream).flush()
+    }
+}

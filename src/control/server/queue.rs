@@ -1,0 +1,142 @@
+//! The control thread: the one owner of the [`State`], and what connections ask it for.
+//!
+//! Changes that have queued are made together: published once, awaited once, all answered. Between them comes one read at a
+//! time, so a change waits for at most one page of somebody's list.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, bounded};
+
+use crate::control::handler::{State, Wanted};
+use crate::control::reading::{Overview, Rows, Source, Take};
+use crate::control::rpc::{Applied, Kind, RpcError};
+use crate::telemetry::heartbeat::{Heartbeat, PERIOD};
+
+/// Jobs in the queue; each connection has one at most, so who finds it full does not wait long.
+const JOBS_MAX: usize = 64;
+/// Changes that are made together, about: those of further jobs wait for the next turn.
+const TOGETHER: usize = 10_000;
+
+/// What comes of changes, in their order.
+type Outcomes = Vec<Result<Applied, RpcError>>;
+
+/// Something for the control thread to do.
+pub(super) enum Job {
+    /// Make changes.
+    Change(Vec<Wanted>, Sender<Outcomes>),
+    /// Something quick.
+    Run(Box<dyn FnOnce(&mut State) + Send>),
+    /// End.
+    Quit,
+}
+
+/// A way to the [`State`] of a running server, for any thread.
+#[derive(Clone)]
+pub struct Handle {
+    jobs: Sender<Job>,
+    stopping: Arc<AtomicBool>,
+}
+
+/// The way to a control thread, and what comes by it.
+pub(super) fn open(stopping: Arc<AtomicBool>) -> (Handle, Receiver<Job>) {
+    let (jobs, queue) = bounded(JOBS_MAX);
+    (Handle { jobs, stopping }, queue)
+}
+
+impl Handle {
+    /// Runs `work` on the control thread between two calls, and waits for what it returns: nothing once the server
+    /// stops. Not to be called by `work` itself: it would wait for its own end.
+    pub fn run<R: Send + 'static>(&self, work: impl FnOnce(&mut State) -> R + Send + 'static) -> Option<R> {
+        if self.is_stopping() {
+            return None;
+        }
+        let (reply, answer) = bounded(1);
+        let job = Job::Run(Box::new(move |state| {
+            let _ = reply.send(work(state)); // Who asked may be gone.
+        }));
+        self.jobs.send(job).ok()?;
+        answer.recv().ok()
+    }
+
+    /// Makes changes, and waits for what becomes of each.
+    pub(super) fn change(&self, wanted: Vec<Wanted>) -> Outcomes {
+        let count = wanted.len();
+        let made = || {
+            let (reply, answer) = bounded(1);
+            self.jobs.send(Job::Change(wanted, reply)).ok()?;
+            answer.recv().ok()
+        };
+        let outcomes = if self.is_stopping() { None } else { made() };
+        outcomes.unwrap_or_else(|| (0..count).map(|_| Err(gone())).collect())
+    }
+
+    pub(super) fn is_stopping(&self) -> bool {
+        self.stopping.load(Ordering::Acquire)
+    }
+
+    pub(super) fn quit(&self) {
+        let _ = self.jobs.send(Job::Quit); // It has ended already.
+    }
+}
+
+impl Source for Handle {
+    fn overview(&self) -> Result<Overview, RpcError> {
+        self.run(|state| state.overview()).unwrap_or_else(|| Err(gone()))
+    }
+
+    fn rows(&self, take: Take) -> Result<Rows, RpcError> {
+        self.run(move |state| state.rows(take)).unwrap_or_else(|| Err(gone()))
+    }
+}
+
+fn gone() -> RpcError {
+    RpcError::new(Kind::ShuttingDown, "portcullis is about to end; nothing was done")
+}
+
+/// The control thread, until it is told to quit.
+pub(super) fn serve(mut state: State, queue: &Receiver<Job>, heart: &Heartbeat) -> State {
+    let mut reads = VecDeque::new();
+    loop {
+        heart.beat();
+        let first = match reads.is_empty() {
+            true => match queue.recv_timeout(PERIOD) {
+                Ok(job) => Some(job),
+                Err(RecvTimeoutError::Timeout) => continue,
+                Err(RecvTimeoutError::Disconnected) => return state,
+            },
+            false => None,
+        };
+        let (mut changes, mut askers, mut quit) = (Vec::new(), Vec::new(), false);
+        let mut next = first.or_else(|| queue.try_recv().ok());
+        while let Some(job) = next {
+            match job {
+                Job::Change(wanted, reply) => {
+                    askers.push((wanted.len(), reply));
+                    changes.extend(wanted);
+                }
+                Job::Run(read) => reads.push_back(read),
+                Job::Quit => quit = true,
+            }
+            next = if quit || changes.len() >= TOGETHER { None } else { queue.try_recv().ok() };
+        }
+        if !changes.is_empty() {
+            let mut outcomes = state.change(changes).into_iter();
+            for (count, reply) in askers {
+                let _ = reply.send(outcomes.by_ref().take(count).collect()); // Who asked may be gone.
+            }
+        }
+        match quit {
+            true => {
+                reads.into_iter().for_each(|read| read(&mut state));
+                return state;
+            }
+            false => {
+                if let Some(read) = reads.pop_front() {
+                    read(&mut state);
+                }
+            }
+        }
+    }
+}
