@@ -255,7 +255,12 @@ fn interrupted_at(lab: &Lab, line: &str) -> (String, String) {
 #[test]
 fn the_final_counters_are_for_people_unless_asked_otherwise() {
     let (said, log) = interrupted_at(&Lab::new(), "forwarding; 0 VMs known");
-    assert!(said.starts_with("Frames\n") && said.contains("Every received frame was forwarded or counted"), "{said}");
+    assert!(
+        said.starts_with("Up ")
+            && said.contains("\nFrames\n")
+            && said.contains("Every received frame was forwarded or counted"),
+        "{said}"
+    );
     let ports = "link uplink: inside is net_pcap0";
     assert!(log.contains("EAL arguments: portcullis --lcores") && log.contains(ports), "{log}");
     assert!(!log.contains('\x1b') && !said.contains('\x1b'), "no terminal, no colours");

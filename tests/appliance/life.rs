@@ -45,8 +45,10 @@ impl Frozen {
     }
 }
 
+/// The final counters: the first line; how it ended stands in the next one, if it did not end well.
 fn json(text: &str) -> Value {
-    serde_json::from_str(text).unwrap_or_else(|error| panic!("{error}: {text}"))
+    let counters = text.lines().next().unwrap_or_default();
+    serde_json::from_str(counters).unwrap_or_else(|error| panic!("{error}: {text}"))
 }
 
 fn flowing<'a>(lab: &'a Lab) -> Daemon<'a> {
