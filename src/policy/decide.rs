@@ -43,9 +43,13 @@ impl Case {
         Some(Self::of(settings, way, &packet, subject))
     }
 
+    #[inline(always)]
     fn of(settings: &Settings, way: Way, packet: &Packet<'_>, subject: Result<Ports, Opaque>) -> Self {
         let direction = way.direction;
-        let (mac, _) = vm_side(direction, packet.source_mac(), packet.destination_mac());
+        let mac = match direction {
+            Direction::Egress => packet.source_mac(),
+            Direction::Ingress => packet.destination_mac(),
+        };
         let ends = packet.network.addresses().map(|(source, destination)| vm_side(direction, source, destination));
         Self {
             direction,
@@ -59,7 +63,7 @@ impl Case {
     }
 
     /// Begins to look up whose it is: asks the CPU for what [`judge`] will read.
-    #[inline]
+    #[inline(always)]
     pub fn seek(&self, snapshot: Snapshot<'_>) -> Sought {
         Sought::begin(snapshot, self.scope, self.mac, self.address)
     }
@@ -112,7 +116,9 @@ pub fn decide(snapshot: Snapshot<'_>, way: Way, head: &[u8], length: usize) -> D
     }
 }
 
-/// The rules that need no VM.
+/// The rules that need no VM. Inlined, so that a case is written once, where it is kept: to copy what was just written piece by
+/// piece makes the CPU wait.
+#[inline(always)]
 pub fn examine(settings: &Settings, way: Way, head: &[u8], length: usize) -> Examined {
     let settled = |verdict, observed| Examined::Settled(verdict, observed);
     let Ok(packet) = Packet::parse(head, length) else {

@@ -109,7 +109,7 @@ pub struct Sought {
 impl Sought {
     /// Asks the CPU for what [`identify`] will read. On egress `mac` and `address` are the source's, on ingress the
     /// destination's; there is no address when it cannot be read.
-    #[inline]
+    #[inline(always)]
     pub(super) fn begin(snapshot: Snapshot<'_>, scope: Scope, mac: MacAddr, address: Option<IpAddr>) -> Self {
         let Snapshot { vms, settings } = snapshot;
         Self {

@@ -173,7 +173,7 @@ impl Bucket for Narrow {
 pub(super) type Wide = [AtomicU64; 16];
 
 /// An IPv6 prefix: the address in two words, and scope, length and 8 bits of the hash in a half.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 pub(super) struct WideKey {
     pub(super) address: [u64; 2],
     pub(super) meta: u32,

@@ -7,6 +7,12 @@
 //! Two levels: eight times as many *fine* bits as there can be keys, and a *coarse* bit for each word of fine bits, set while that word is not 0. A table for four million keys has 4 MiB of the one
 //! and 64 KiB of the other, and with few keys in it the coarse bit nearly always says no.
 //!
+//! # Groups of lengths
+//!
+//! A prefix has a second bit, which it shares with those of [like lengths](super::lengths::group) that have the same beginning:
+//! 10.1.2.16/28 and 10.1.2.128/25 share that of 10.1.2.0 and the lengths 24 to 31. So one bit may tell that an address has no
+//! prefix of eight lengths. Full addresses, which are most keys, need no such bit: their group has one length.
+//!
 //! # Never a wrong no
 //!
 //! Bits have no parity. They are set before the batch that inserts a key is published, and cleared when the batch that
@@ -67,7 +73,7 @@ impl Size {
     }
 }
 
-/// Where a key's bit is.
+/// Where a bit is: of a key, or of a group of prefixes.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Mark(u32);
 
@@ -104,7 +110,7 @@ impl Filter {
 
     /// The mark of an IPv6 prefix: the words of its address, and scope and length.
     #[inline(always)]
-    pub(super) fn ipv6(&self, [upper, lower]: [u64; 2], meta: u32) -> Mark {
+    pub(super) fn ipv6(&self, ([upper, lower], meta): ([u64; 2], u32)) -> Mark {
         let FilterSecret { upper: a, lower: b, meta: c, .. } = self.secret;
         let product = u128::from(upper.wrapping_add(a)).wrapping_mul(u128::from(lower.wrapping_add(b)));
         let folded = (product >> 64) as u64 ^ (product & 0xffff_ffff_ffff_ffff) as u64;
@@ -263,7 +269,7 @@ mod tests {
         match n % 3 {
             0 => filter.mac(0x5254_0000_0000_0000 | u64::from(n) << 16),
             1 => filter.ipv4(u64::from(0x0a00_0000 + n) << 32 | 32),
-            _ => filter.ipv6([0x2001_0db8_0000_0000 | u64::from(n) << 8, 1], 128 << 8),
+            _ => filter.ipv6(([0x2001_0db8_0000_0000 | u64::from(n) << 8, 1], 128 << 8)),
         }
     }
 
@@ -297,7 +303,7 @@ mod tests {
             marks.extend((0..4).map(|scope| filter.ipv4((0x0a01_0203 & mask) << 32 | scope << 16 | length).0));
         }
         for length in 0..=128 {
-            marks.extend((0..4).map(|scope| filter.ipv6([0x2001_0db8 << 32, 0], scope << 16 | length << 8).0));
+            marks.extend((0..4).map(|scope| filter.ipv6(([0x2001_0db8 << 32, 0], scope << 16 | length << 8)).0));
         }
         assert!(marks.len() > 4 * (33 + 129) - 3, "{} of 648", marks.len());
     }

@@ -1,8 +1,8 @@
 //! Which prefix lengths are in use: a look-up probes each of them, longest first.
 //!
-//! At most [`LENGTHS_MAX`] a family. Per family and parity they are a list of 16 bytes in two words: each byte a
-//! length plus one, the longest in the lowest byte, 0 after the last. A list of one parity changes only while every
-//! reader reads the other, so its two words cannot tear.
+//! At most [`LENGTHS_MAX`] a family. Per parity they are four words: a bit for each length of IPv4, whether IPv6 addresses
+//! of full length are in use, and a bit for each shorter length of IPv6, in two. The words of one parity change only while
+//! every reader reads the other, so they cannot tear.
 
 use super::Family;
 use super::bucket::VALID_EVEN;
@@ -11,86 +11,110 @@ use crate::sync::{AtomicU64, Ordering};
 /// Different prefix lengths per family.
 pub(super) const LENGTHS_MAX: usize = 16;
 
-/// The lists of one parity: IPv4, IPv6.
-struct Lists([[AtomicU64; 2]; 2]);
+/// The lengths of one parity: IPv4, IPv6 in full length, IPv6 below 64, IPv6 from 64 on.
+struct Sets([AtomicU64; 4]);
 
-impl Lists {
+impl Sets {
     fn new() -> Self {
-        Self(std::array::from_fn(|_| std::array::from_fn(|_| AtomicU64::new(0))))
-    }
-
-    #[inline]
-    fn get(&self, family: Family) -> &[AtomicU64; 2] {
-        let [ipv4, ipv6] = &self.0;
-        match family {
-            Family::Ipv4 => ipv4,
-            Family::Ipv6 => ipv6,
-        }
+        Self(std::array::from_fn(|_| AtomicU64::new(0)))
     }
 }
 
 /// The shared part: one cache line.
 pub(super) struct Lengths {
-    even: Lists,
-    odd: Lists,
+    even: Sets,
+    odd: Sets,
 }
 
 impl Lengths {
     pub(super) fn new() -> Self {
-        Self { even: Lists::new(), odd: Lists::new() }
+        Self { even: Sets::new(), odd: Sets::new() }
     }
 
     #[inline]
-    fn lists(&self, valid: u32) -> &Lists {
-        if valid == VALID_EVEN { &self.even } else { &self.odd }
+    fn sets(&self, valid: u32) -> &[AtomicU64; 4] {
+        if valid == VALID_EVEN { &self.even.0 } else { &self.odd.0 }
     }
 
-    /// The lengths in use, longest first, for readers of the generations that `valid` stands for.
+    /// The lengths in use, for readers of the generations that `valid` stands for.
     #[inline]
     pub(super) fn in_use(&self, family: Family, valid: u32) -> InUse {
-        let [first, second] = self.lists(valid).get(family);
-        InUse(u128::from(second.load(Ordering::Acquire)) << 64 | u128::from(first.load(Ordering::Acquire)))
+        let [ipv4, full, low, high] = self.sets(valid);
+        let load = |word: &AtomicU64| word.load(Ordering::Acquire);
+        match family {
+            Family::Ipv4 => InUse { full: false, high: 0, low: load(ipv4) },
+            Family::Ipv6 => InUse { full: load(full) != 0, high: load(high), low: load(low) },
+        }
     }
 
     /// Stores what `counts` says for one parity.
     pub(super) fn store(&self, valid: u32, counts: &Counts) {
-        for family in [Family::Ipv4, Family::Ipv6] {
-            let list = counts.list(family);
-            let [first, second] = self.lists(valid).get(family);
-            first.store((list & 0xffff_ffff_ffff_ffff) as u64, Ordering::Release);
-            second.store((list >> 64) as u64, Ordering::Release);
+        let (v4, v6) = (counts.set(Family::Ipv4), counts.set(Family::Ipv6));
+        let words = [v4.low, v6.full.into(), v6.low, v6.high];
+        for (at, word) in self.sets(valid).iter().zip(words) {
+            at.store(word, Ordering::Release);
         }
     }
 }
 
 /// Prefix lengths, longest first.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct InUse(u128);
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct InUse {
+    /// Length 128 is one of them.
+    full: bool,
+    /// A bit for each length from 64 to 127.
+    high: u64,
+    /// A bit for each length below 64.
+    low: u64,
+}
 
 impl InUse {
-    /// Those of which `keep` is true, in the same order.
+    /// The longest for which `may` is true, and those behind it. Lengths of one [group](group) are asked about together first,
+    /// if there are several, and passed over together if `may_any` is false of it.
     #[inline(always)]
-    pub(super) fn retain(self, mut keep: impl FnMut(u8) -> bool) -> Self {
-        let (mut kept, mut end) = (0, 0);
-        for length in self {
-            if keep(length) {
-                kept |= (u128::from(length) + 1) << (end & 127);
-                end += 8;
+    pub(super) fn first(mut self, may: impl Fn(u8) -> bool, may_any: impl Fn(u8) -> bool) -> (Option<u8>, Self) {
+        if self.full {
+            self.full = false;
+            if may(128) {
+                return (Some(128), self);
             }
         }
-        Self(kept)
+        if self.high != 0
+            && let Some(length) = first_of(&mut self.high, |bit| may(64 + bit), |bit| may_any(64 + bit))
+        {
+            return (Some(64 + length), self);
+        }
+        (first_of(&mut self.low, may, may_any), self)
     }
 }
 
-impl Iterator for InUse {
-    type Item = u8;
-
-    #[inline]
-    fn next(&mut self) -> Option<u8> {
-        let length = ((self.0 & 0xff) as u8).checked_sub(1)?;
-        self.0 >>= 8;
-        Some(length)
+/// Takes bits out of `set`, the highest first, until `may` is true of one.
+#[inline(always)]
+fn first_of(set: &mut u64, may: impl Fn(u8) -> bool, may_any: impl Fn(u8) -> bool) -> Option<u8> {
+    let mut entered = 64;
+    while let Some(bit) = set.checked_ilog2() {
+        let of_group = bit & !7;
+        let all = *set & 0xff << of_group;
+        if !all.is_power_of_two() && entered != of_group {
+            if !may_any((of_group & 63) as u8) {
+                *set ^= all;
+                continue;
+            }
+            entered = of_group;
+        }
+        *set ^= 1 << bit;
+        let bit = (bit & 63) as u8;
+        if may(bit) {
+            return Some(bit);
+        }
     }
+    None
+}
+
+/// Lengths that are asked about together: eight, named by the shortest.
+#[inline(always)]
+pub(super) const fn group(length: u8) -> u8 {
+    length & !7
 }
 
 /// The writer's part: how many keys have each length.
@@ -142,8 +166,16 @@ impl Counts {
         }
     }
 
-    fn list(&self, family: Family) -> u128 {
-        self.in_use(family).fold(0, |list, length| list << 8 | (u128::from(length) + 1))
+    fn set(&self, family: Family) -> InUse {
+        let mut set = InUse::default();
+        for length in self.in_use(family) {
+            match length {
+                0..64 => set.low |= 1 << length,
+                64..128 => set.high |= 1 << (length - 64),
+                128.. => set.full = true,
+            }
+        }
+        set
     }
 }
 
@@ -152,6 +184,16 @@ impl Counts {
 mod tests {
     use super::super::bucket::VALID_ODD;
     use super::*;
+
+    impl Iterator for InUse {
+        type Item = u8;
+
+        fn next(&mut self) -> Option<u8> {
+            let (first, rest) = self.first(|_| true, |_| true);
+            *self = rest;
+            first
+        }
+    }
 
     #[test]
     fn lengths_are_listed_longest_first_and_for_one_parity() {
@@ -169,6 +211,45 @@ mod tests {
         assert_eq!(listed, (0..=120).step_by(8).rev().collect::<Vec<u8>>());
         assert_eq!(lengths.in_use(Family::Ipv6, VALID_EVEN).count(), 0);
         assert_eq!(lengths.in_use(Family::Ipv4, VALID_ODD).count(), 0);
+    }
+
+    #[test]
+    fn the_longest_length_there_is_comes_first() {
+        let (lengths, mut counts) = (Lengths::new(), Counts::new());
+        for length in [0, 1, 63, 64, 127, 128] {
+            counts.add(Family::Ipv6, length);
+        }
+        [32, 31, 0].into_iter().for_each(|length| counts.add(Family::Ipv4, length));
+        lengths.store(VALID_EVEN, &counts);
+        assert_eq!(lengths.in_use(Family::Ipv6, VALID_EVEN).collect::<Vec<_>>(), [128, 127, 64, 63, 1, 0]);
+        assert_eq!(lengths.in_use(Family::Ipv4, VALID_EVEN).collect::<Vec<_>>(), [32, 31, 0]);
+    }
+
+    #[test]
+    fn lengths_of_a_group_are_passed_over_together() {
+        let (lengths, mut counts) = (Lengths::new(), Counts::new());
+        for length in [128, 71, 64, 63, 60, 56, 40] {
+            counts.add(Family::Ipv6, length);
+        }
+        lengths.store(VALID_EVEN, &counts);
+        let asked = |groups: &[u8], lengths: InUse| {
+            let (asked, groups_asked) = (std::cell::RefCell::new(Vec::new()), std::cell::RefCell::new(Vec::new()));
+            let may = |length| {
+                asked.borrow_mut().push(length);
+                false
+            };
+            let may_any = |group| {
+                groups_asked.borrow_mut().push(group);
+                groups.contains(&group)
+            };
+            assert_eq!(lengths.first(may, may_any).0, None);
+            (asked.into_inner(), groups_asked.into_inner())
+        };
+        let all = lengths.in_use(Family::Ipv6, VALID_EVEN);
+        assert_eq!(asked(&[], all), (vec![128, 40], vec![64, 56]), "a length alone in its group is asked about itself");
+        assert_eq!(asked(&[56], all), (vec![128, 63, 60, 56, 40], vec![64, 56]));
+        let (first, rest) = all.first(|length| length == 60, |_| true);
+        assert_eq!((first, rest.collect::<Vec<_>>()), (Some(60), vec![56, 40]));
     }
 
     #[test]

@@ -85,7 +85,7 @@ use ipnet::IpNet;
 use self::bucket::{INDEX, IPV4, Narrow, Probe, VALID_EVEN, VALID_ODD, Wide, WideKey};
 use self::filter::{Filter, Mark};
 use self::hash::{FilterSecret, Hash};
-use self::lengths::Lengths;
+use self::lengths::{Lengths, group};
 use self::store::{Size, Store};
 use crate::model::{ClassId, Key, MacAddr, Mode, Scope, VmIndex};
 use crate::sync::quiescent::{Generation, Grace};
@@ -286,15 +286,32 @@ impl Table {
         }
     }
 
-    fn mark(&self, key: Key) -> Mark {
+    /// The bit of a key, and of the group of its length.
+    fn marks(&self, key: Key) -> (Mark, Option<Mark>) {
         match key {
-            Key::Mac(scope, mac) => self.filter.mac(mac_word(scope, mac)),
-            Key::Prefix(scope, IpNet::V4(net)) => self.filter.ipv4(ipv4_word(scope, net.addr(), net.prefix_len())),
+            Key::Mac(scope, mac) => (self.filter.mac(mac_word(scope, mac)), None),
+            Key::Prefix(scope, IpNet::V4(net)) => {
+                let (address, length) = (net.addr(), net.prefix_len());
+                let of_group = (length < 32).then(|| self.ipv4_group(scope, address, group(length)));
+                (self.filter.ipv4(ipv4_word(scope, address, length)), of_group)
+            }
             Key::Prefix(scope, IpNet::V6(net)) => {
-                let (address, meta) = ipv6_words(scope, net.addr(), net.prefix_len());
-                self.filter.ipv6(address, meta)
+                let (address, length) = (net.addr(), net.prefix_len());
+                let of_group = (length < 128).then(|| self.ipv6_group(scope, address, group(length)));
+                (self.filter.ipv6(ipv6_words(scope, address, length)), of_group)
             }
         }
+    }
+
+    #[inline(always)]
+    fn ipv4_group(&self, scope: Scope, address: Ipv4Addr, group: u8) -> Mark {
+        self.filter.ipv4(ipv4_word(scope, address, group) | GROUP)
+    }
+
+    #[inline(always)]
+    fn ipv6_group(&self, scope: Scope, address: Ipv6Addr, group: u8) -> Mark {
+        let (address, meta) = ipv6_words(scope, address, group);
+        self.filter.ipv6((address, meta | 1))
     }
 
     fn find(&self, key: Key, valid: u32) -> Option<VmIndex> {
@@ -327,6 +344,9 @@ impl fmt::Debug for Table {
         f.debug_struct("Table").field("capacity", &self.capacity).field("grace", &self.grace).finish_non_exhaustive()
     }
 }
+
+/// Tells a group of prefixes from the prefix of its shortest length, where the filter takes both.
+const GROUP: u64 = 1 << 8;
 
 /// A MAC as the word that is compared.
 #[inline(always)]

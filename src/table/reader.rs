@@ -97,14 +97,14 @@ impl<'a> VmSnapshot<'a> {
     }
 
     /// The VM that lists an address, by the longest prefix. An IPv4-mapped IPv6 address is an IPv6 address.
-    #[inline(always)]
+    #[inline]
     #[must_use]
     pub fn vm_by_ip(self, scope: Scope, address: IpAddr) -> Option<VmIndex> {
         self.vm_within(scope, address, self.seek_ip(scope, address))
     }
 
     /// Asks the CPU for what [`vm_at`](Self::vm_at) will look at; nothing if certainly no VM lists this MAC.
-    #[inline]
+    #[inline(always)]
     #[must_use]
     pub fn seek_mac(self, scope: Scope, mac: MacAddr) -> Option<Station> {
         let (table, word) = (self.table, mac_word(scope, mac));
@@ -113,50 +113,61 @@ impl<'a> VmSnapshot<'a> {
     }
 
     /// The VM that lists a MAC.
-    #[inline]
+    #[inline(always)]
     #[must_use]
     pub fn vm_at(self, station: Station) -> Option<VmIndex> {
         self.table.narrow.view().find(station.0, self.valid)
     }
 
-    /// Asks the CPU for what [`vm_within`](Self::vm_within) will look at, for every prefix length at once; of most lengths it
-    /// is certain that no VM lists the address with them.
-    #[inline]
+    /// Asks the CPU for what [`vm_within`](Self::vm_within) will look at first. Of most addresses that nobody lists it is
+    /// certain that there is nothing to look at.
+    #[inline(always)]
     #[must_use]
     pub fn seek_ip(self, scope: Scope, address: IpAddr) -> Prefixes {
-        let Table { lengths, filter, narrow, wide, .. } = self.table;
-        Prefixes(match address {
-            IpAddr::V4(address) => lengths.in_use(Family::Ipv4, self.valid).retain(|length| {
-                let word = ipv4_word(scope, address, length);
-                let may = filter.may_hold(filter.ipv4(word));
-                if may {
-                    let _ = narrow.view().seek(self.table.ipv4(word));
-                }
-                may
-            }),
-            IpAddr::V6(address) => lengths.in_use(Family::Ipv6, self.valid).retain(|length| {
-                let words = ipv6_words(scope, address, length);
-                let may = filter.may_hold(filter.ipv6(words.0, words.1));
-                if may {
-                    let _ = wide.view().seek(self.table.ipv6(words));
-                }
-                may
-            }),
-        })
+        let family = if address.is_ipv4() { Family::Ipv4 } else { Family::Ipv6 };
+        self.seek_among(scope, address, self.table.lengths.in_use(family, self.valid))
+    }
+
+    #[inline(always)]
+    fn seek_among(self, scope: Scope, address: IpAddr, lengths: InUse) -> Prefixes {
+        let table = self.table;
+        let (first, rest) = match address {
+            IpAddr::V4(address) => lengths.first(
+                |length| table.filter.may_hold(table.filter.ipv4(ipv4_word(scope, address, length))),
+                |group| table.filter.may_hold(table.ipv4_group(scope, address, group)),
+            ),
+            IpAddr::V6(address) => lengths.first(
+                |length| table.filter.may_hold(table.filter.ipv6(ipv6_words(scope, address, length))),
+                |group| table.filter.may_hold(table.ipv6_group(scope, address, group)),
+            ),
+        };
+        match (first, address) {
+            (None, _) => {}
+            (Some(length), IpAddr::V4(address)) => {
+                let _ = table.narrow.view().seek(table.ipv4(ipv4_word(scope, address, length)));
+            }
+            (Some(length), IpAddr::V6(address)) => {
+                let _ = table.wide.view().seek(table.ipv6(ipv6_words(scope, address, length)));
+            }
+        }
+        Prefixes { first, rest }
     }
 
     /// The VM that lists an address, by the longest of the prefixes that [`seek_ip`](Self::seek_ip) left for it.
-    #[inline]
+    #[inline(always)]
     #[must_use]
-    pub fn vm_within(self, scope: Scope, address: IpAddr, Prefixes(mut lengths): Prefixes) -> Option<VmIndex> {
-        let table = self.table;
-        match address {
-            IpAddr::V4(address) => {
-                lengths.find_map(|length| table.narrow.find(table.ipv4(ipv4_word(scope, address, length)), self.valid))
+    pub fn vm_within(self, scope: Scope, address: IpAddr, mut prefixes: Prefixes) -> Option<VmIndex> {
+        loop {
+            let (table, length) = (self.table, prefixes.first?);
+            let vm = match address {
+                IpAddr::V4(address) => table.narrow.find(table.ipv4(ipv4_word(scope, address, length)), self.valid),
+                IpAddr::V6(address) => table.wide.find(table.ipv6(ipv6_words(scope, address, length)), self.valid),
+            };
+            if vm.is_some() {
+                return vm;
             }
-            IpAddr::V6(address) => {
-                lengths.find_map(|length| table.wide.find(table.ipv6(ipv6_words(scope, address, length)), self.valid))
-            }
+            // A prefix that nobody lists is seldom taken for one that somebody does.
+            prefixes = self.seek_among(scope, address, prefixes.rest);
         }
     }
 
@@ -183,16 +194,19 @@ pub struct Stations<'a> {
     store: View<'a, Narrow>,
 }
 
-/// Prefix lengths that an address may be listed with.
+/// Prefix lengths that an address may be listed with: the longest, and others that were not asked about.
 #[derive(Clone, Copy, Debug)]
-pub struct Prefixes(InUse);
+pub struct Prefixes {
+    first: Option<u8>,
+    rest: InUse,
+}
 
 /// A MAC on its way to be looked up.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Station(Sought<u64>);
 
 impl Stations<'_> {
-    /// Hashes a MAC and asks the CPU for its line.
+    /// Hashes a MAC and asks the CPU for its line. The filter is not asked: nearly all of these are listed.
     #[inline(always)]
     #[must_use]
     pub fn seek(&self, mac: MacAddr) -> Station {
