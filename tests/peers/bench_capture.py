@@ -2,7 +2,8 @@
 """A capture for benchmarks and its inventory: many VMs, some mail, the rest web; the same bytes on every run.
 
     bench_capture.py OUT.pcap VMS.jsonl --vms 1000 --frames 100000 --mail-share 0.05 --size 60|imix
-                     [--restricted 50] [--unknown-share 0.01] [--ipv6-share 0] [--vlan ID] [--seed 1]
+                     [--restricted 50] [--unknown-share 0.01] [--ipv6-share 0] [--lengths 1] [--extensions 0]
+                     [--vlan ID] [--seed 1]
 
 All frames are egress: feed them to an inside port. Sizes are bytes of frame without FCS; imix is 60, 590 and 1514
 bytes in the proportion 7:4:1. VMs are shuffled over the inventory, so that lookups miss the cache as they would.
@@ -52,15 +53,32 @@ def write_inventory(path, args):
             klass = "restricted" if is_restricted(index, args.restricted) else "unrestricted"
             quoted = ",".join(f'"{ip}"' for ip in ips)
             out.write(f'{{"id":"vm{index}","macs":["{mac}"],"ips":[{quoted}],"class":"{klass}"}}\n')
+        if args.lengths > 1:
+            write_prefixes(out, args.lengths)
 
 
-def make_frame(index, peer, sport, dport, size, ipv6, tag):
+def write_prefixes(out, lengths):
+    """A VM with prefixes of so many lengths less one of each family, none of which any frame comes from."""
+    ips = [f"172.16.0.0/{31 - n}" for n in range(lengths - 1)] + [f"2001:db9::/{64 - n}" for n in range(lengths - 1)]
+    quoted = ",".join(f'"{ip}"' for ip in ips)
+    out.write(f'{{"id":"ranges","ips":[{quoted}],"class":"restricted"}}\n')
+
+
+def extension_headers(count):
+    """Destination options of padding alone, and the type of the first."""
+    nexts = [60] * (count - 1) + [6]
+    return b"".join(struct.pack(">BBBBI", after, 0, 1, 4, 0) for after in nexts[:count]), 60 if count else 6
+
+
+def make_frame(index, peer, sport, dport, size, ipv6, tag, extensions):
     head = GATEWAY + vm_mac(index) + tag
     tcp_seq = struct.pack(">IIBBHHH", 1000, 2000, 0x50, 0x10, 64240, 0, 0)
     ports = struct.pack(">HH", sport, dport)
-    room = max(0, size - len(head) - 2 - (60 if ipv6 else 40))
+    room = max(0, size - len(head) - 2 - (60 + 8 * extensions if ipv6 else 40))
     if ipv6:
-        ip = struct.pack(">IHBB", 6 << 28, 20 + room, 6, 64) + vm_ip6(index) + PEER6
+        headers, first = extension_headers(extensions)
+        payload = len(headers) + 20 + room
+        ip = struct.pack(">IHBB", 6 << 28, payload, first, 64) + vm_ip6(index) + PEER6 + headers
         return head + b"\x86\xdd" + ip + ports + tcp_seq + bytes(room)
     start = struct.pack(">BBHHHBBH", 0x45, 0, 40 + room, sport, 0x4000, 64, 6, 0)
     ip = start + vm_ip4(index) + peer
@@ -86,7 +104,7 @@ def write_capture(path, args):
             peer = b"\xc0\x00\x02" + bytes([rng.randrange(1, 255)])
             size = rng.choice(IMIX) if args.size == "imix" else int(args.size)
             ipv6 = rng.random() < args.ipv6_share
-            frame = make_frame(index, peer, 32768 + rng.randrange(28000), dport, size, ipv6, tag)
+            frame = make_frame(index, peer, 32768 + rng.randrange(28000), dport, size, ipv6, tag, args.extensions)
             seconds, micros = divmod(number, 1_000_000)  # a frame each microsecond
             parts.append(struct.pack("<IIII", EPOCH_S + seconds, micros, len(frame), len(frame)))
             parts.append(frame)
@@ -106,6 +124,8 @@ def main():
     parser.add_argument("--mail-share", type=float, default=0.05)
     parser.add_argument("--unknown-share", type=float, default=0.0)
     parser.add_argument("--ipv6-share", type=float, default=0.0)
+    parser.add_argument("--lengths", type=int, default=1, help="prefix lengths in use, of each family")
+    parser.add_argument("--extensions", type=int, default=0, help="extension headers of an IPv6 frame")
     parser.add_argument("--restricted", type=int, default=50, metavar="PERCENT")
     parser.add_argument("--size", default="60", help="bytes of frame, or imix")
     parser.add_argument("--vlan", type=int)
@@ -115,6 +135,8 @@ def main():
         parser.error("--vms: 1 to 8000000, so that unknown VMs have addresses in 10.0.0.0/8 too")
     if not 0 <= args.restricted <= 100:
         parser.error("--restricted: 0 to 100")
+    if not 1 <= args.lengths <= 16 or not 0 <= args.extensions <= 16:
+        parser.error("--lengths: 1 to 16; --extensions: 0 to 16")
     if args.size != "imix" and not 60 <= int(args.size) <= 9018:
         parser.error("--size: 60 to 9018, or imix")
     write_inventory(args.inventory, args)
