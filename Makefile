@@ -42,6 +42,8 @@ test: ## run every test that this machine allows
 check: ## formatting, lints, documentation, licences, captures: what must be clean before a commit
 	cargo fmt --all --check
 	cargo clippy --locked --workspace --all-targets -- -D warnings
+# The program alone, whose modules are private: so the compiler says what only tests use.
+	cargo clippy --locked --workspace -- -D warnings
 	cargo clippy --locked --no-default-features --all-targets -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --no-deps --all-features
 	cargo deny check licenses bans sources

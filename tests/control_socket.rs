@@ -10,7 +10,10 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use portcullis::control::{Client, ClientError, Limits, Server, Socket, State};
+use portcullis::control::State;
+use portcullis::control::client::{Client, ClientError};
+use portcullis::control::server::{Limits, Server};
+use portcullis::control::socket::Socket;
 use portcullis::failure::Cause;
 use portcullis::model::Revision;
 use portcullis::policy::{Reader, Settings};

@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 use ipnet::IpNet;
 use serde::Deserialize;
 
-pub use device::{Device, DeviceError};
+pub use device::Device;
 
 use crate::failure::{Cause, Failure};
 use crate::model::{Direction, MacAddr, Mode, Scope, VlanId};

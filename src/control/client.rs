@@ -99,7 +99,7 @@ pub struct Refusal {
 }
 
 impl Refusal {
-    /// Which kind of error, see [`Kind`](super::Kind); empty if the server did not say.
+    /// Which kind of error, see [`Kind`](super::rpc::Kind); empty if the server did not say.
     #[must_use]
     pub fn kind(&self) -> &str {
         self.data.get("kind").and_then(Value::as_str).unwrap_or_default()

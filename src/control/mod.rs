@@ -16,8 +16,4 @@ pub mod server;
 pub mod socket;
 pub mod wire;
 
-pub use client::{Client, ClientError};
 pub use handler::State;
-pub use rpc::{Call, Kind, RpcError};
-pub use server::{Handle, Limits, Server};
-pub use socket::{Socket, SocketError};

@@ -11,7 +11,9 @@ mod worker;
 #[cfg(test)]
 mod tests;
 
+#[cfg(feature = "testkit")]
 pub use hooks::{Responder, Witness};
 pub use link::{LinkQueues, QueuePair};
+#[cfg(feature = "testkit")]
 pub use pipeline::{Pipeline, filter_burst};
 pub use worker::Worker;

@@ -17,6 +17,7 @@ impl Direction {
     pub const ALL: [Self; 2] = [Self::Egress, Self::Ingress];
 
     /// The name in JSON, metrics and the configuration.
+    #[cfg(feature = "testkit")]
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {

@@ -1,7 +1,5 @@
 //! What a VM is found by.
 
-use std::net::IpAddr;
-
 use ipnet::IpNet;
 
 use super::{MacAddr, Scope};
@@ -19,7 +17,7 @@ impl Key {
     /// The key of one address: its prefix of full length.
     #[cfg(feature = "testkit")]
     #[must_use]
-    pub fn address(scope: Scope, address: IpAddr) -> Self {
+    pub fn address(scope: Scope, address: std::net::IpAddr) -> Self {
         Self::Prefix(scope, IpNet::from(address))
     }
 }

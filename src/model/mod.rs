@@ -9,7 +9,7 @@ mod mac;
 mod set;
 
 pub use self::direction::{Direction, Mode, Way};
-pub use self::ids::{Boot, BootError, ClassId, LinkIndex, Revision, Scope, VlanId, VmIndex};
+pub use self::ids::{Boot, ClassId, LinkIndex, Revision, Scope, VlanId, VmIndex};
 pub use self::key::Key;
-pub use self::mac::{MacAddr, MacAddrError};
+pub use self::mac::MacAddr;
 pub use self::set::FrameSet;

@@ -9,7 +9,7 @@ use crate::model::{ClassId, Mode};
 
 /// The ports that are closed to VMs without a public IPv4 address unless the configuration says otherwise: SMTP,
 /// submission over TLS (RFC 8314) and submission (RFC 6409).
-pub const MAIL_PORTS: [u16; 3] = [25, 465, 587];
+pub(super) const MAIL_PORTS: [u16; 3] = [25, 465, 587];
 
 /// Name of the built-in class of VMs without a public IPv4 address.
 pub const RESTRICTED: &str = "restricted";

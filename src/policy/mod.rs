@@ -27,13 +27,11 @@ mod settings;
 mod snapshot;
 mod verdict;
 
-pub use batch::{Answer, ByClass, Question, Sieved, sieve};
-pub use class::{
-    Class, Classes, MAIL_PORTS, PortRange, PortRangeError, PortSet, RESTRICTED, TooManyClasses, UNRESTRICTED,
-};
+pub use batch::{ByClass, Question, Sieved, sieve};
+pub use class::{Class, Classes, PortRange, PortSet, RESTRICTED, TooManyClasses, UNRESTRICTED};
 pub use decide::{Case, Decision, Examined, Judgement, decide, examine, judge};
 pub use explain::{ClassBecause, VmFacts, explain};
-pub use identity::{Finding, Identity, Sought};
+pub use identity::{Finding, Sought};
 pub use record::Record;
 pub use relay::Relay;
 pub use scopes::VlanScopes;

@@ -20,6 +20,7 @@ macro_rules! named {
             }
 
             /// What it means, as a sentence.
+            #[allow(dead_code, reason = "nothing explains the tallies of VMs yet")]
             #[must_use]
             pub const fn meaning(self) -> &'static str {
                 match self { $(Self::$variant => $meaning,)+ }

@@ -70,6 +70,7 @@ impl Reader {
 #[derive(Clone, Copy, Debug)]
 pub struct VmSnapshot<'a> {
     table: &'a Table,
+    #[cfg(feature = "testkit")]
     generation: Generation,
     /// The mark of entries that this snapshot looks at.
     valid: u32,
@@ -78,7 +79,12 @@ pub struct VmSnapshot<'a> {
 impl<'a> VmSnapshot<'a> {
     #[inline]
     pub(super) fn new(table: &'a Table, generation: Generation) -> Self {
-        Self { table, generation, valid: valid_in(generation) }
+        Self {
+            table,
+            #[cfg(feature = "testkit")]
+            generation,
+            valid: valid_in(generation),
+        }
     }
 
     /// Which state this is.
@@ -90,6 +96,7 @@ impl<'a> VmSnapshot<'a> {
     }
 
     /// The VM that lists a MAC.
+    #[cfg(feature = "testkit")]
     #[inline(always)]
     #[must_use]
     pub fn vm_by_mac(self, scope: Scope, mac: MacAddr) -> Option<VmIndex> {
@@ -97,6 +104,7 @@ impl<'a> VmSnapshot<'a> {
     }
 
     /// The VM that lists an address, by the longest prefix. An IPv4-mapped IPv6 address is an IPv6 address.
+    #[cfg(feature = "testkit")]
     #[inline]
     #[must_use]
     pub fn vm_by_ip(self, scope: Scope, address: IpAddr) -> Option<VmIndex> {

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use super::bucket::VALID_EVEN;
 use super::lengths::{Counts, LENGTHS_MAX};
 use super::store::{Clerk, Inserted, Marks};
-use super::{Capacity, Family, Generation, Grace, KeyProbe, Table, VmSnapshot, VmState, filter, pack, valid_in};
+use super::{Capacity, Family, Generation, KeyProbe, Table, VmSnapshot, VmState, filter, pack, valid_in};
 use crate::model::{Key, VmIndex};
 use crate::sync::{Ordering, hint, sleep, thread};
 use ipnet::IpNet;
@@ -155,7 +155,7 @@ impl Writer {
     /// Who reads what: for the watchdog, from any thread.
     #[cfg(feature = "testkit")]
     #[must_use]
-    pub fn grace(&self) -> Arc<Grace> {
+    pub fn grace(&self) -> Arc<super::Grace> {
         self.table.grace.clone()
     }
 
@@ -166,6 +166,7 @@ impl Writer {
     }
 
     /// The VM that lists exactly this key (not a longer or shorter prefix), as published.
+    #[cfg(feature = "testkit")]
     #[must_use]
     pub fn owner(&self, key: Key) -> Option<VmIndex> {
         self.table.find(key, valid_in(self.generation))
@@ -347,16 +348,6 @@ impl Batch<'_> {
         }
     }
 
-    /// Asks the CPU for what [`insert`](Batch::insert) and [`remove`](Batch::remove) of this key will touch: some keys
-    /// ahead, it makes a bulk load faster.
-    pub fn prefetch(&self, key: Key) {
-        let table = &self.writer.table;
-        match table.probe(key) {
-            KeyProbe::Narrow(probe) => _ = table.narrow.view().seek(probe),
-            KeyProbe::Wide(probe) => _ = table.wide.view().seek(probe),
-        }
-    }
-
     /// Makes a key lead nowhere; the VM it led to.
     pub fn remove(&mut self, key: Key) -> Option<VmIndex> {
         let marks = self.writer.marks();
@@ -398,12 +389,6 @@ impl Batch<'_> {
     #[must_use]
     pub fn owner(&self, key: Key) -> Option<VmIndex> {
         self.writer.table.find(key, self.writer.marks().new)
-    }
-
-    /// How full the table is, this batch's changes included.
-    #[must_use]
-    pub fn used(&self) -> Usage {
-        self.writer.used()
     }
 
     /// Leaves the batch open, neither published nor rolled back: [`Writer::resume`] goes on with it.

@@ -52,6 +52,7 @@ impl Registry {
     }
 
     /// From now on changes are committed to `journal`.
+    #[cfg_attr(not(feature = "testkit"), expect(dead_code, reason = "there is no store yet"))]
     #[must_use]
     pub fn with_journal(mut self, journal: impl Journal + 'static) -> Self {
         self.journal = Box::new(journal);
