@@ -2,18 +2,29 @@
 
 use std::io::{IsTerminal as _, Read as _, stderr};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
+use serde_json::value::RawValue;
 use serde_json::{Map, Value, json};
 
 use super::remote::Remote;
-use crate::control::rpc::Applied;
+use crate::control::rpc::{Applied, Kind};
 use crate::failure::{Cause, Failure};
 use crate::model::Revision;
 use crate::text::plain;
 
 /// Most complaints that are repeated in words; a program gets all.
 const NAMED_MAX: usize = 100;
+
+/// Records that are sent in one line, and most bytes of them together; a record by itself may be longer.
+const TOGETHER: usize = 512;
+const BYTES_TOGETHER: usize = 256 << 10;
+
+/// How often the daemon is asked again while it waits for its workers, and for how long in all; before that its watchdog
+/// ends it.
+const A_WHILE: Duration = Duration::from_millis(100);
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// What a file holds.
 pub(super) enum Records {
@@ -23,14 +34,14 @@ pub(super) enum Records {
     Many(Lines),
 }
 
-type Read = Result<Map<String, Value>, String>;
-
 /// Records, one a line.
 pub(super) struct Lines {
     path: PathBuf,
-    /// The line's number, and its record or what is wrong with it.
-    lines: Vec<(usize, Read)>,
+    text: String,
 }
+
+/// What is wrong with a record: the number of its line, words, and what else the daemon says.
+type Complaint = (usize, String, Map<String, Value>);
 
 impl Records {
     /// Reads a file, or standard input for `-`.
@@ -41,95 +52,172 @@ impl Records {
             _ => std::fs::File::open(path).and_then(|mut file| file.read_to_string(&mut text)),
         };
         read.map_err(|error| Failure::io(Cause::Usage, &error, format_args!("{}: {error}", path.display())))?;
-        let text = text.strip_prefix('\u{feff}').unwrap_or(&text);
+        if text.starts_with(BYTE_ORDER_MARK) {
+            text.remove(0);
+        }
         let wrong = |message: String| Err(Failure::new(Cause::Configuration, format!("{}: {message}", path.display())));
-        let whole = match serde_json::from_str(text) {
+        let whole = match serde_json::from_str(&text) {
             Ok(Value::Object(record)) => return Ok(Self::One(record)),
             Ok(_) => return wrong("a VM record is a JSON object, and several stand one a line".into()),
             Err(error) => error,
         };
-        let lines: Vec<_> = text.lines().zip(1..).filter(|(line, _)| !line.trim().is_empty()).collect();
+        let lines = Lines { path: path.to_owned(), text };
         // One object that is broken is not as many records as it has lines.
-        let whole_lines = lines.iter().filter(|(line, _)| serde_json::from_str::<Map<String, Value>>(line).is_ok());
-        if whole_lines.count() == 0 {
-            return wrong(if lines.is_empty() { "there is no record in it".into() } else { whole.to_string() });
+        if !lines.numbered().any(|(_, line)| record(line).is_ok()) {
+            let none = lines.numbered().next().is_none();
+            return wrong(if none { "there is no record in it".into() } else { whole.to_string() });
         }
-        let read = |line: &str| match serde_json::from_str(line) {
-            Ok(Value::Object(record)) => Ok(record),
-            Ok(_) => Err("a VM record is a JSON object".to_owned()),
-            Err(error) => Err(error.to_string()),
-        };
-        let lines = lines.into_iter().map(|(line, number)| (number, read(line))).collect();
-        Ok(Self::Many(Lines { path: path.to_owned(), lines }))
+        Ok(Self::Many(lines))
     }
 }
 
+const BYTE_ORDER_MARK: char = '\u{feff}';
+
+/// A line as the object it should be, members unread.
+fn record(line: &str) -> Result<&RawValue, String> {
+    let value: &RawValue = serde_json::from_str(line).map_err(|error| error.to_string())?;
+    if value.get().starts_with('{') { Ok(value) } else { Err("a VM record is a JSON object".into()) }
+}
+
 impl Lines {
+    fn numbered(&self) -> impl Iterator<Item = (usize, &str)> {
+        (1..).zip(self.text.lines()).filter(|(_, line)| !line.trim().is_empty())
+    }
+
     /// Sets each for itself, and says what became of all.
     pub(super) fn set(self, remote: &Remote) -> Result<(), Failure> {
-        let Self { path, lines } = self;
-        let mut client = remote.connect()?;
-        let count = lines.len();
-        let progress = if stderr().is_terminal() { ProgressBar::new(count as u64) } else { ProgressBar::hidden() };
+        let mut outcome = Outcome { count: self.numbered().count(), ..Outcome::default() };
+        let progress =
+            if stderr().is_terminal() { ProgressBar::new(outcome.count as u64) } else { ProgressBar::hidden() };
         if let Ok(style) = ProgressStyle::with_template("{bar:30} {pos}/{len} VMs, {eta} to go") {
             progress.set_style(style);
         }
-        let (mut changed, mut same, mut revision) = (0, 0, Revision(0));
-        let mut complaints: Vec<(usize, String, Map<String, Value>)> = Vec::new();
-        for (number, record) in lines {
-            progress.inc(1);
-            let record = match record {
-                Ok(record) => record,
-                Err(message) => {
-                    complaints.push((number, message, Map::new()));
-                    continue;
-                }
-            };
-            match remote.ask::<Applied>(&mut client, "vm.set", &record) {
-                Ok(applied) => {
-                    if applied.changed {
-                        changed += 1;
-                    } else {
-                        same += 1;
-                    }
-                    revision = applied.revision;
-                }
-                Err(failure) if failure.data.is_empty() => {
-                    // Nobody is there any more: the rest would fail alike.
-                    progress.finish_and_clear();
-                    let done = changed + same + complaints.len();
-                    let message =
-                        format!("{}:{number}: {failure}; {done} of {count} were done with before", path.display());
-                    return Err(Failure { message, ..failure });
-                }
-                Err(failure) => complaints.push((number, failure.message, failure.data)),
-            }
-        }
+        let sent = self.send(remote, &mut outcome, &progress);
         progress.finish_and_clear();
-        let refused = complaints.len();
-        if refused == 0 {
-            return super::out::print(&if remote.json {
-                json!({ "records": count, "changed": changed, "unchanged": same, "revision": revision }).to_string()
-            } else {
-                format!("{count} records: {changed} changed, {same} as they were; revision {}", revision.0)
-            });
+        sent?;
+        if !outcome.complaints.is_empty() {
+            return Err(outcome.failure(&self.path));
         }
+        outcome.late.take().map_or_else(|| super::out::print(&outcome.success(remote.json)), Err)
+    }
+
+    fn send(&self, remote: &Remote, outcome: &mut Outcome, progress: &ProgressBar) -> Result<(), Failure> {
+        let mut client = remote.connect()?;
+        let mut lines = self.numbered().peekable();
+        // What the daemon would not make while it waited for an earlier change.
+        let (mut again, mut waited): (Vec<(usize, &RawValue)>, Duration) = Default::default();
+        while !again.is_empty() || lines.peek().is_some() {
+            let mut together = std::mem::take(&mut again);
+            let mut bytes = together.iter().map(|(_, record)| record.get().len()).sum::<usize>();
+            while let Some((number, line)) = lines.next_if(|(_, line)| {
+                together.is_empty() || (together.len() < TOGETHER && bytes + line.len() <= BYTES_TOGETHER)
+            }) {
+                match record(line) {
+                    Ok(record) => {
+                        together.push((number, record));
+                        bytes += line.len();
+                    }
+                    Err(message) => outcome.complaints.push((number, message, Map::new())),
+                }
+            }
+            let Some((first, _)) = together.first() else { continue };
+            let records: Vec<_> = together.iter().map(|(_, record)| record).collect();
+            let answers = remote.ask_each::<Applied>(&mut client, "vm.set", &records).map_err(|failure| {
+                // Nobody is there any more: the rest would fail alike.
+                let (path, done, count) = (self.path.display(), outcome.done(), outcome.count);
+                let message = format!("{path}:{first}: {failure}; {done} of {count} were done with before");
+                Failure { message, ..failure }
+            })?;
+            for ((number, record), answer) in together.into_iter().zip(answers) {
+                match answer.map_err(|failure| (waits(&failure), failure)) {
+                    Ok(applied) => outcome.set(&applied),
+                    Err((Some(Waits::ToBeInForce), failure)) => outcome.set_late(failure),
+                    Err((Some(Waits::ToBeMade), _)) if waited < PATIENCE => again.push((number, record)),
+                    Err((_, failure)) => outcome.complaints.push((number, failure.message, failure.data)),
+                }
+            }
+            if again.is_empty() {
+                waited = Duration::ZERO;
+            } else {
+                std::thread::sleep(A_WHILE);
+                waited += A_WHILE;
+            }
+            progress.set_position(outcome.done() as u64);
+        }
+        Ok(())
+    }
+}
+
+/// What a record waits for while some worker stands still.
+enum Waits {
+    /// It is set, and comes into force.
+    ToBeInForce,
+    /// It is not: others come first.
+    ToBeMade,
+}
+
+fn waits(failure: &Failure) -> Option<Waits> {
+    let waits = failure.data.get("kind").and_then(Value::as_str) == Some(Kind::NotInForce.name());
+    let made = failure.data.get("applied") == Some(&Value::Bool(true));
+    waits.then_some(if made { Waits::ToBeInForce } else { Waits::ToBeMade })
+}
+
+/// What became of the records.
+#[derive(Default)]
+struct Outcome {
+    count: usize,
+    changed: usize,
+    same: usize,
+    revision: Revision,
+    complaints: Vec<Complaint>,
+    /// Said of the newest change, if it is not in force yet.
+    late: Option<Failure>,
+}
+
+impl Outcome {
+    /// Whatever was made earlier is in force by now, too.
+    fn set(&mut self, applied: &Applied) {
+        *if applied.changed { &mut self.changed } else { &mut self.same } += 1;
+        self.revision = applied.revision;
+        self.late = None;
+    }
+
+    fn set_late(&mut self, failure: Failure) {
+        self.changed += 1;
+        self.late = Some(failure);
+    }
+
+    fn done(&self) -> usize {
+        self.changed + self.same + self.complaints.len()
+    }
+
+    fn success(&self, as_json: bool) -> String {
+        let Self { count, changed, same, revision, .. } = self;
+        if as_json {
+            return json!({ "records": count, "changed": changed, "unchanged": same, "revision": revision })
+                .to_string();
+        }
+        format!("{count} records: {changed} changed, {same} as they were; revision {}", revision.0)
+    }
+
+    fn failure(mut self, path: &Path) -> Failure {
+        self.complaints.sort_unstable_by_key(|(number, ..)| *number);
+        let Self { count, changed, same, complaints, .. } = self;
+        let (refused, path) = (complaints.len(), path.display());
         let mut words =
             format!("{refused} of {count} records were not set, {changed} changed, {same} are as they were");
         for (number, message, _) in complaints.iter().take(NAMED_MAX) {
-            words += &format!("\n{}:{number}: {}", path.display(), plain(message, 400));
+            words += &format!("\n{path}:{number}: {}", plain(message, 400));
         }
         if refused > NAMED_MAX {
             words += &format!("\nand {} more; --json has them all", refused - NAMED_MAX);
         }
-        let errors: Vec<Value> = complaints
-            .into_iter()
-            .map(|(line, message, mut data)| {
-                data.insert("line".into(), line.into());
-                data.insert("message".into(), message.into());
-                data.into()
-            })
-            .collect();
+        let error = |(line, message, mut data): Complaint| {
+            data.insert("line".into(), line.into());
+            data.insert("message".into(), message.into());
+            Value::from(data)
+        };
+        let errors: Vec<Value> = complaints.into_iter().map(error).collect();
         let mut failure = Failure::new(Cause::Refused, words);
         failure.data = Map::from_iter([
             ("kind".to_owned(), json!("records_refused")),
@@ -137,6 +225,6 @@ impl Lines {
             ("unchanged".to_owned(), json!(same)),
             ("errors".to_owned(), json!(errors)),
         ]);
-        Err(failure)
+        failure
     }
 }

@@ -136,6 +136,20 @@ impl Remote {
         self.understand(self.call(client, method, params)?)
     }
 
+    /// The same for many calls in one line; what is refused is refused for itself.
+    pub(super) fn ask_each<T: DeserializeOwned>(
+        &self,
+        client: &mut Client,
+        method: &str,
+        params: &[impl serde::Serialize],
+    ) -> Result<Vec<Result<T, Failure>>, Failure> {
+        let understand = |answer| match answer {
+            Ok(answer) => self.understand(answer).map(Ok),
+            Err(refusal) => Ok(Err(failure(ClientError::Refused(refusal)))),
+        };
+        client.call_each(method, params).map_err(failure)?.into_iter().map(understand).collect()
+    }
+
     /// An answer as its type.
     pub(super) fn understand<T: DeserializeOwned>(&self, answer: Value) -> Result<T, Failure> {
         serde_json::from_value(answer).map_err(|error| {

@@ -176,7 +176,9 @@ impl Client {
             return Err(ClientError::Closed { path: self.path.clone() });
         }
         self.lost = true;
-        let reply = self.exchange(method, params)?;
+        self.calls += 1;
+        let line = self.exchange(&Request { jsonrpc: "2.0", id: self.calls, method, params })?;
+        let reply: Reply = self.read(&line)?;
         match (reply.id == Some(self.calls), reply.error, reply.result) {
             (answered, Some(refusal), None) => {
                 self.lost = !answered; // Without our id it is the last word before the connection is closed.
@@ -199,18 +201,60 @@ impl Client {
         serde_json::from_value(result).map_err(|error| self.unexpected(&error.to_string()))
     }
 
-    fn exchange(&mut self, method: &str, params: &impl Serialize) -> Result<Reply, ClientError> {
-        self.calls += 1;
-        let request = Request { jsonrpc: "2.0", id: self.calls, method, params };
-        let mut line = serde_json::to_vec(&request).map_err(|error| self.unexpected(&error.to_string()))?;
+    /// Calls a method many times in one line; the answers in the same order. The server makes such changes together.
+    ///
+    /// # Errors
+    /// As [`call`](Self::call), but for refusals of single calls, which stand among the answers.
+    pub fn call_each(
+        &mut self,
+        method: &str,
+        params: &[impl Serialize],
+    ) -> Result<Vec<Result<Value, Refusal>>, ClientError> {
+        if self.lost {
+            return Err(ClientError::Closed { path: self.path.clone() });
+        }
+        self.lost = true;
+        let first = self.calls + 1;
+        let requests: Vec<_> =
+            params.iter().zip(first..).map(|(params, id)| Request { jsonrpc: "2.0", id, method, params }).collect();
+        self.calls += params.len() as u64;
+        let line = self.exchange(&requests)?;
+        if !line.starts_with(b"[") {
+            // The last word before the connection is closed.
+            let reply: Reply = self.read(&line)?;
+            return Err(reply.error.map_or_else(|| self.unexpected("one reply to many calls"), Into::into));
+        }
+        let replies: Vec<Reply> = self.read(&line)?;
+        if replies.len() != params.len() {
+            return Err(self.unexpected("a reply to other calls"));
+        }
+        let mut answers = Vec::with_capacity(replies.len());
+        for (reply, id) in replies.into_iter().zip(first..) {
+            answers.push(match reply {
+                Reply { id: Some(answered), error: Some(refusal), result: None } if answered == id => Err(refusal),
+                Reply { id: Some(answered), error: None, result } if answered == id => {
+                    Ok(result.unwrap_or(Value::Null))
+                }
+                _ => return Err(self.unexpected("a reply to something else")),
+            });
+        }
+        self.lost = false;
+        Ok(answers)
+    }
+
+    fn read<T: DeserializeOwned>(&self, line: &[u8]) -> Result<T, ClientError> {
+        serde_json::from_slice(line).map_err(|error| self.unexpected(&error.to_string()))
+    }
+
+    /// Sends a line and waits for one.
+    fn exchange(&mut self, request: &impl Serialize) -> Result<Vec<u8>, ClientError> {
+        let mut line = serde_json::to_vec(request).map_err(|error| self.unexpected(&error.to_string()))?;
         line.push(b'\n');
         // Who closes without listening (too many connections, a line too long) says why first: so read in any case.
         let sent = self.stream.get_mut().write_all(&line);
         let mut reply = Vec::new();
         match (self.stream.read_until(b'\n', &mut reply), sent) {
-            (Ok(_), _) if reply.ends_with(b"\n") => {
-                serde_json::from_slice(&reply).map_err(|error| self.unexpected(&error.to_string()))
-            }
+            (Ok(_), _) if reply.ends_with(b"\n") => Ok(reply),
             (_, Err(error)) | (Err(error), _) => Err(self.failed(error)),
             (Ok(_), Ok(())) => Err(ClientError::Closed { path: self.path.clone() }),
         }

@@ -145,6 +145,20 @@ fn a_file_sets_many_vms_and_every_bad_line_is_named() {
     }
     assert_eq!(ids(&daemon.ask(&["vm", "list"])), ["a", "b", "d", "mail1", "web1"]);
 
+    // More than travel in one line; what is wrong is still named by its own line.
+    let many: Vec<_> =
+        (0..1_500).map(|n| line(&format!("m{n}"), &format!("10.3.{}.{}", n / 250, 1 + n % 250))).collect();
+    let many = lab.write("many.jsonl", [many.join("\n"), line("m9", "10.3.0.1"), line("e", "10.2.0.5")].join("\n"));
+    let ended = daemon.command(&["vm", "set", "--file", &many, "--json"]);
+    let many = crate::words::error(&ended);
+    assert_eq!(
+        (&many["changed"], &many["errors"].as_array().unwrap().len()),
+        (&json!(1_501), &1),
+        "{}",
+        many["errors"][0]
+    );
+    assert_eq!((&many["errors"][0]["line"], &many["errors"][0]["other"]), (&json!(1_501), &json!("m0")));
+
     let socket = lab.text("control.sock");
     let mut piped = lab.command(&["vm", "set", "--file", "-", "--socket", &socket]);
     piped.stdin(Stdio::from(std::fs::File::open(&good).unwrap()));
