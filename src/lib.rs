@@ -77,6 +77,10 @@ mod port;
 #[cfg(feature = "testkit")]
 pub mod port;
 #[cfg(not(feature = "testkit"))]
+mod store;
+#[cfg(feature = "testkit")]
+pub mod store;
+#[cfg(not(feature = "testkit"))]
 mod sync;
 #[cfg(feature = "testkit")]
 pub mod sync;

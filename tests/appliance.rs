@@ -6,6 +6,7 @@
 //! - `daemon`: `run` and the commands that talk to it
 //! - `life`: signals, threads that stand still, and what a supervisor hears
 //! - `links`: a port that loses its link
+//! - `store`: what outlasts the process
 //! - `words`: what commands print, for people in any width and for programs
 //! - `writing`: what wants to write and cannot, which stops nothing
 //! - `netns`: real TCP through the box, between network namespaces (root only)
@@ -33,6 +34,8 @@ mod links;
 mod netns;
 #[path = "appliance/replay.rs"]
 mod replay;
+#[path = "appliance/store.rs"]
+mod store;
 #[path = "appliance/support.rs"]
 mod support;
 #[path = "appliance/words.rs"]

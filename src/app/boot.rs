@@ -4,7 +4,7 @@
 //! Everything is looked at even when something before it is wrong, as far as that makes sense: who mends a configuration
 //! gets the whole list.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::engine::EngineError;
 use super::vms::{self, BadLines, VmFile};
@@ -63,6 +63,11 @@ impl Asked {
         }
         let mut faults: Vec<String> = Vec::new();
         let mut alarms: Vec<String> = config.remarks().iter().map(|remark| format!("{file}: {remark}")).collect();
+        let folder =
+            config.store.path.as_deref().and_then(Path::parent).filter(|folder| !folder.as_os_str().is_empty());
+        if let Some(folder) = folder.filter(|folder| !folder.is_dir()) {
+            alarms.push(format!("{file}: store.path: there is no folder {}: nothing would be kept", folder.display()));
+        }
         if config.links.is_empty() {
             faults.push(format!(
                 "{file}: no link is configured, so nothing would be forwarded; add a [[link]] with name, inside and outside"

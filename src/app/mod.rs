@@ -11,5 +11,7 @@ pub mod ports;
 pub mod replay;
 #[cfg(feature = "dpdk")]
 pub mod run;
+#[cfg(feature = "dpdk")]
+pub mod store;
 pub mod vms;
 pub mod watch;

@@ -14,6 +14,7 @@ use tracing::{error, info, warn};
 use super::boot::{Asked, Prepared};
 use super::engine::{Engine, Shared};
 use super::log;
+use super::store;
 use super::vms;
 use super::watch::life::{Life, Running, Stop, Thread};
 use super::watch::link::Side;
@@ -53,18 +54,21 @@ impl Run {
         let Prepared { eal_arguments, cores, plan, config, settings, vms, alarms } = self.asked.prepare()?;
         alarms.iter().for_each(|alarm| error!("{alarm}"));
         let socket = Socket::take(&config.control.socket).map_err(socket_failure)?;
+        // Nobody else has the store from now on.
+        let stored = store::open(config.store.path.as_deref(), exit_code);
         info!("{cores}");
         let Plan { mbufs, room_bytes, memory_mib, .. } = plan;
         info!("{mbufs} packet buffers of {room_bytes} bytes, {memory_mib} MiB");
 
         let session = eal::init(&eal_arguments, Ending { last_words: |words| log::last_words(words), exit_code })?;
         let eal = &session.eal;
-        let (mut registry, readers) = vms::create(&config, &settings, eal.worker_lcores().len())?;
+        let (registry, readers) = vms::create(&config, &settings, eal.worker_lcores().len())?;
         if readers.is_empty() {
             let message =
                 "EAL has no worker lcore (`dpdk.cores`, or `-l` among the EAL options): nothing would be forwarded";
             return Err(Failure::new(Cause::Configuration, message));
         }
+        let mut registry = store::load(stored, registry)?;
         if let Some(vms) = &vms {
             vms.load(&mut registry)?;
         }

@@ -11,6 +11,7 @@ mod render;
 mod replay;
 #[cfg(feature = "dpdk")]
 mod run;
+mod store;
 mod vm;
 
 use std::io::IsTerminal as _;
@@ -61,6 +62,8 @@ enum Command {
     Vm(vm::VmArgs),
     /// What a running daemon received, forwarded and dropped
     Stats(remote::StatsArgs),
+    /// Examine or export what the daemon keeps on disk
+    Store(store::StoreArgs),
     /// The version of this program and of a running daemon
     Version(remote::VersionArgs),
 }
@@ -133,6 +136,7 @@ impl Command {
             Self::Check(args) => args.json(),
             Self::Vm(args) => args.json(),
             Self::Stats(args) => args.json(),
+            Self::Store(args) => args.json(),
             Self::Version(args) => args.json(),
         }
     }
@@ -147,6 +151,7 @@ fn dispatch(command: Command) -> Result<(), Failure> {
         Command::Check(args) => args.run(),
         Command::Vm(args) => args.run(),
         Command::Stats(args) => args.run(),
+        Command::Store(args) => args.run(),
         Command::Version(args) => args.run(),
     }
 }

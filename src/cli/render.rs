@@ -37,6 +37,9 @@ pub(super) fn report(report: &Report, before: Before<'_>, rank: Rank, page: Page
     };
     if let Some(daemon) = &report.daemon {
         text += &(page.wrapped(&serving(daemon), 0) + "\n\n");
+        if let Some(trouble) = daemon.store.as_ref().and_then(|store| store.trouble.as_ref()) {
+            text += &(page.notice(&page.wrapped(&format!("The store: {}", plain(trouble, 400)), 0)) + "\n\n");
+        }
     }
     text += &links(report, before, page);
     text += &counted("dropped because", &report.reasons, &DropReason::ALL.map(|it| (it.name(), it.meaning())), page)
@@ -56,13 +59,18 @@ pub(super) fn report(report: &Report, before: Before<'_>, rank: Rank, page: Page
 
 /// The daemon itself, in a sentence.
 fn serving(daemon: &DaemonReport) -> String {
-    let DaemonReport { boot, uptime_s, table, changes } = daemon;
+    let DaemonReport { boot, uptime_s, table, changes, store } = daemon;
     let mut text = format!("Up {}, boot {boot}; ", duration(*uptime_s));
     text += &format!("{} of {} VMs, {} of {} keys", table.vms, table.vms_max, table.keys, table.keys_max);
     if changes.count > 0 {
         text +=
             &format!("; {} changes, in force after {} us (99 %: {} us)", changes.count, changes.p50_us, changes.p99_us);
     }
+    text += match store {
+        Some(store) if store.durable => "; all of it on disk",
+        Some(_) => "; NOT all of it on disk",
+        None => "; nothing on disk (no `store.path`)",
+    };
     text + "."
 }
 

@@ -39,6 +39,11 @@ impl Config {
         if self.dpdk.file_prefix.is_empty() || self.dpdk.file_prefix.contains(['/', '%', ' ']) {
             faults.add("dpdk.file_prefix", "a name without `/`, `%` and blanks is needed");
         }
+        if let Some(path) = &self.store.path
+            && (path.file_name().is_none() || *path == self.control.socket)
+        {
+            faults.add("store.path", format!("`{}` is no name for a file of its own", path.display()));
+        }
         faults.0
     }
 

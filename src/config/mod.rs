@@ -41,6 +41,8 @@ pub struct Config {
     pub table: Table,
     /// The control socket.
     pub control: Control,
+    /// What is kept on disk.
+    pub store: Store,
 }
 
 /// `[dpdk]`
@@ -270,6 +272,14 @@ pub struct Control {
     pub socket: PathBuf,
 }
 
+/// `[store]`
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Store {
+    /// The file that keeps what is changed; its copy has the same name and `.copy`. Without it nothing outlasts the process.
+    pub path: Option<PathBuf>,
+}
+
 /// The configuration file unless told otherwise.
 pub const DEFAULT_CONFIG: &str = "/etc/portcullis/portcullis.toml";
 /// Where the daemon listens and the commands connect unless told otherwise.
@@ -437,10 +447,9 @@ fn wrong<T>(key: impl Into<String>, message: impl Into<String>) -> Result<T, Wro
 
 /// A remark on what the documentation plans and this version refuses.
 fn later(message: &str) -> &'static str {
-    const LATER: [&str; 8] = [
+    const LATER: [&str; 7] = [
         "unknown variant `strict`",
         "unknown variant `reject`",
-        "unknown field `store`",
         "unknown field `metrics`",
         "unknown field `events`",
         "unknown field `reject_ipv4`",

@@ -38,8 +38,19 @@ fn unknown_keys_are_refused_with_a_suggestion() {
 
 #[test]
 fn what_a_later_version_brings_is_refused_as_such() {
-    for text in ["[policy]\nidentity = \"strict\"", "[policy]\ndeny = \"reject\"", "[store]\npath = \"x\""] {
+    for text in ["[policy]\nidentity = \"strict\"", "[policy]\ndeny = \"reject\""] {
         assert!(parse(text).unwrap_err().ends_with("not in this version"), "{text}");
+    }
+}
+
+#[test]
+fn the_store_is_a_file_of_its_own() {
+    assert_eq!(
+        parse("[store]\npath = \"/var/lib/x/state.redb\"").unwrap().store.path,
+        Some("/var/lib/x/state.redb".into())
+    );
+    for text in ["[store]\npath = \"\"", "[store]\npath = \"..\"", "[control]\nsocket = \"a\"\n[store]\npath = \"a\""] {
+        assert!(parse(text).unwrap_err().contains("store.path"), "{text}");
     }
 }
 

@@ -73,6 +73,22 @@ pub struct DaemonReport {
     pub table: TableReport,
     /// How long changes took.
     pub changes: ChangesReport,
+    /// What keeps changes on disk; none if there is no store.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub store: Option<StoreReport>,
+}
+
+/// What keeps changes on disk.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StoreReport {
+    /// Whether every change so far outlasts the process.
+    pub durable: bool,
+    /// Up to which revision they do.
+    pub revision: Revision,
+    /// How many of its two files are written.
+    pub copies: u32,
+    /// What is wrong, in words.
+    pub trouble: Option<String>,
 }
 
 /// How full the VM table is.

@@ -3,7 +3,6 @@
 use std::fmt;
 use std::sync::Arc;
 
-use super::journal::JournalError;
 use super::record::{RecordError, VmId, VmPatch, VmSet};
 use crate::model::{Key, MacAddr, Revision, Scope, VmIndex};
 use crate::policy::{Settings, TooManyClasses};
@@ -116,9 +115,6 @@ pub enum EditError {
     /// The change before is still on its way to some worker.
     #[error(transparent)]
     NotSettled(#[from] NotSettled),
-    /// The change could not be made durable.
-    #[error(transparent)]
-    Journal(#[from] JournalError),
 }
 
 /// A key as people write it.

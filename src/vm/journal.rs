@@ -36,26 +36,51 @@ pub struct VmChange {
     pub(super) reused: bool,
 }
 
-/// Why changes could not be made durable.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the change could not be written: {0}; nothing was changed")]
-pub struct JournalError(pub String);
+#[cfg(test)]
+impl VmChange {
+    /// What became of a VM.
+    pub fn new(id: VmId, index: VmIndex, old: Option<Arc<Vm>>, new: Option<Arc<Vm>>) -> Self {
+        Self { id, index, old, new, reused: false }
+    }
+}
 
 /// Writes changes down.
 pub trait Journal: fmt::Debug + Send {
-    /// Writes these changes, in order, all of them or none. Who returns `Ok` has them for good.
-    ///
-    /// # Errors
-    /// None of them is written.
-    fn commit(&mut self, changes: &[Committed]) -> Result<(), JournalError>;
+    /// Writes these changes, in order. Whether they outlast the process from now on; what cannot be written now is written
+    /// later, if it can be. Nobody who may send spam goes on because a disk is full.
+    fn commit(&mut self, changes: &[Committed]) -> bool;
+
+    /// How it is; nothing if nothing is ever written.
+    fn report(&self) -> Option<JournalReport>;
+}
+
+/// How a journal is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct JournalReport {
+    /// Whether every change so far outlasts the process.
+    pub durable: bool,
+    /// Up to which revision they do.
+    pub revision: Revision,
+    /// How many files have them.
+    pub copies: u32,
+    /// What is wrong, in words.
+    pub trouble: Option<String>,
 }
 
 /// Writes nothing: what the box knows ends with the process.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct NoJournal;
+#[derive(Clone, Debug, Default)]
+pub struct NoJournal {
+    /// Why, if it should have been written.
+    pub trouble: Option<String>,
+}
 
 impl Journal for NoJournal {
-    fn commit(&mut self, _: &[Committed]) -> Result<(), JournalError> {
-        Ok(())
+    fn commit(&mut self, _: &[Committed]) -> bool {
+        false
+    }
+
+    fn report(&self) -> Option<JournalReport> {
+        let trouble = Some(self.trouble.clone()?);
+        Some(JournalReport { durable: false, revision: Revision(0), copies: 0, trouble })
     }
 }

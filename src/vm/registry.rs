@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 
 use super::draft::{self, Draft};
 use super::edit::{Change, Edit, EditError};
-use super::journal::{Committed, Journal, JournalError, NoJournal, VmChange};
+use super::journal::{Committed, Journal, JournalReport, NoJournal, VmChange};
 use super::record::{Vm, VmId};
 use super::truth::Truth;
 use crate::model::{ClassId, Key, Revision, VmIndex};
@@ -47,16 +47,22 @@ impl Registry {
         let settings = Arc::new(settings);
         let published = Published::new(settings.clone());
         let readers = readers.into_iter().map(|vms| Reader::new(vms, published.subscribe())).collect();
-        let (truth, journal) = (Truth::new(settings), Box::new(NoJournal));
+        let (truth, journal) = (Truth::new(settings), Box::new(NoJournal::default()));
         Ok((Self { truth, staged: Vec::new(), writer, settings: published, journal }, readers))
     }
 
-    /// From now on changes are committed to `journal`.
-    #[cfg_attr(not(feature = "testkit"), expect(dead_code, reason = "there is no store yet"))]
+    /// From now on changes are committed to `journal`, which holds what is true now as `revision`.
     #[must_use]
-    pub fn with_journal(mut self, journal: impl Journal + 'static) -> Self {
+    pub fn with_journal(mut self, journal: impl Journal + 'static, revision: Revision) -> Self {
         self.journal = Box::new(journal);
+        self.truth.revision = revision;
         self
+    }
+
+    /// How the journal is, if there is one.
+    #[must_use]
+    pub fn journal(&self) -> Option<JournalReport> {
+        self.journal.report()
     }
 
     /// The revision of the last change, staged ones included.
@@ -123,10 +129,10 @@ impl Registry {
     /// Stages and publishes a change by itself.
     ///
     /// # Errors
-    /// As [`stage`](Self::stage) and [`publish`](Self::publish).
+    /// As [`stage`](Self::stage).
     pub fn apply(&mut self, edits: impl IntoIterator<Item = Edit>) -> Result<Change, (usize, EditError)> {
         let change = self.stage(edits)?;
-        self.publish().map_err(|error| (0, error.into()))?;
+        self.publish();
         Ok(change)
     }
 
@@ -156,28 +162,20 @@ impl Registry {
         outcome
     }
 
-    /// Commits what is staged, and makes it what workers see from their next turn on. Whether there was anything.
-    ///
-    /// # Errors
-    /// The journal could not take it: nothing that was staged is true any more.
-    pub fn publish(&mut self) -> Result<bool, JournalError> {
-        let Ok(batch) = self.writer.resume() else { return Ok(false) }; // Nothing can be staged then.
+    /// Commits what is staged, and makes it what workers see from their next turn on. Whether all that is true outlasts the
+    /// process.
+    pub fn publish(&mut self) -> bool {
+        let Ok(batch) = self.writer.resume() else { return false }; // Nothing can be staged then.
         if self.staged.is_empty() {
-            return Ok(false);
+            return self.journal.report().is_some_and(|report| report.durable);
         }
-        if let Err(error) = self.journal.commit(&self.staged) {
-            drop(batch);
-            for committed in self.staged.drain(..).rev() {
-                self.truth.undo_all(&committed);
-            }
-            return Err(error);
-        }
+        let durable = self.journal.commit(&self.staged);
         if !Arc::ptr_eq(self.settings.newest(), &self.truth.settings) {
             self.settings.publish(batch.next_generation(), self.truth.settings.clone());
         }
         batch.publish();
         self.staged.clear();
-        Ok(true)
+        durable
     }
 
     /// Waits until what was published last is in force on every worker; how long that took from its publication, nothing

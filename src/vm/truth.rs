@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use super::journal::{Committed, VmChange};
+use super::journal::VmChange;
 use super::record::{Vm, VmId};
 use crate::model::{Revision, Scope, VmIndex};
 use crate::policy::Settings;
@@ -105,15 +105,6 @@ impl Truth {
             (None, Some(_)) => self.release(change.index, change.reused),
             _ => {}
         }
-    }
-
-    /// Takes a whole change back.
-    pub(super) fn undo_all(&mut self, committed: &Committed) {
-        committed.vms.iter().rev().for_each(|change| self.undo(change));
-        if let Some([old, _]) = &committed.settings {
-            self.settings = old.clone();
-        }
-        self.revision = Revision(committed.revision.0 - 1);
     }
 
     fn put(&mut self, change: &VmChange, was: Option<&Vm>, is: Option<Arc<Vm>>) {

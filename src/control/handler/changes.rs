@@ -125,7 +125,8 @@ impl Group<'_> {
                 if changed || !self.waiting.is_empty() {
                     self.waiting.push((self.outcomes.len(), asked));
                 }
-                Ok(Applied { revision, boot: self.state.boot, changed, applied_us: 0 })
+                let durable = self.state.registry.journal().is_some_and(|journal| journal.durable);
+                Ok(Applied { revision, boot: self.state.boot, changed, applied_us: 0, durable })
             }
             Err(error) => Err(error),
         };
@@ -161,19 +162,15 @@ impl Group<'_> {
             return;
         }
         let outcomes = waiting.iter().map(|&(at, asked)| (at, asked));
-        if let Err(error) = self.state.registry.publish() {
-            let refused = RpcError::from(EditError::from(error));
-            outcomes.for_each(|(at, _)| self.set(at, Err(refused.clone())));
-            return;
-        }
+        let durable = self.state.registry.publish();
         self.state.leaving.extend(deleted);
         match self.state.settle(self.deadline) {
             Ok(took) => {
                 let took = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
                 for (at, asked) in outcomes {
-                    if let Some(Ok(applied)) = self.outcomes.get_mut(at)
-                        && applied.changed
-                    {
+                    let Some(Ok(applied)) = self.outcomes.get_mut(at) else { continue };
+                    applied.durable = durable;
+                    if applied.changed {
                         applied.applied_us = took;
                         self.state
                             .in_force

@@ -22,7 +22,8 @@ use crate::model::{Boot, VmIndex};
 use crate::policy::Tally;
 use crate::table::NotSettled;
 use crate::telemetry::ledger::{Ledger, Starts};
-use crate::telemetry::report::{ChangesReport, DaemonReport, Report, TableReport};
+use crate::telemetry::report::{ChangesReport, DaemonReport, Report, StoreReport, TableReport};
+use crate::vm::journal::JournalReport;
 use crate::vm::registry::Registry;
 
 /// How long a change waits for every worker.
@@ -136,7 +137,11 @@ impl State {
             ipv6_keys: usage.wide_keys,
             keys_max: capacity.keys,
         };
-        let daemon = DaemonReport { boot: self.boot, uptime_s: self.since.elapsed().as_secs(), table, changes };
+        let store = self.registry.journal().map(|journal| {
+            let JournalReport { durable, revision, copies, trouble } = journal;
+            StoreReport { durable, revision, copies, trouble }
+        });
+        let daemon = DaemonReport { boot: self.boot, uptime_s: self.since.elapsed().as_secs(), table, changes, store };
         let (revision, dpdk) = (self.registry.revision(), self.dpdk.clone());
         Overview { revision, daemon, dpdk, ledger: Arc::clone(&self.ledger) }
     }

@@ -17,7 +17,6 @@ impl From<EditError> for RpcError {
             }
             EditError::ClassInUse { vm, .. } => Self::new(Kind::Conflict, message).with("other", vm.to_string()),
             EditError::Classes(_) => Self::new(Kind::InvalidParams, message),
-            EditError::Journal(_) => Self::new(Kind::Internal, message),
             EditError::NotFound(_) => Self::new(Kind::NotFound, message),
             EditError::VmsFull { .. } => Self::new(Kind::TableFull, message).with("limit", "table.vms"),
             EditError::Table { source, .. } => match source {

@@ -47,7 +47,7 @@ fn a_vm_is_made_changed_and_forgotten() {
     assert_eq!((&made["revision"], &made["changed"]), (&json!(1), &json!(true)));
     assert!(made["applied_us"].is_u64());
     let again = ask(&mut state, "vm.set", &json!({"id": "web1", "ips": ["10.0.0.5"]})).unwrap();
-    assert_eq!(again, json!({"revision": 1, "boot": "0000b007", "changed": false, "applied_us": 0}));
+    assert_eq!(again, json!({"revision": 1, "boot": "0000b007", "changed": false, "applied_us": 0, "durable": false}));
 
     let vm = ask(&mut state, "vm.get", &json!({"id": "web1"})).unwrap();
     let zero = json!({"allowed": 0, "denied": 0, "excepted": 0, "would_deny": 0});
@@ -72,7 +72,7 @@ fn a_vm_is_made_changed_and_forgotten() {
 
     assert_eq!(ask(&mut state, "vm.delete", &json!({"id": "web1"})).unwrap()["changed"], true);
     let gone = ask(&mut state, "vm.delete", &json!({"id": "web1"})).unwrap();
-    assert_eq!(gone, json!({"revision": 4, "boot": "0000b007", "changed": false, "applied_us": 0}));
+    assert_eq!(gone, json!({"revision": 4, "boot": "0000b007", "changed": false, "applied_us": 0, "durable": false}));
     assert_eq!(kind(ask(&mut state, "vm.get", &json!({"id": "web1"}))), "not_found");
     assert_eq!(kind(ask(&mut state, "vm.patch", &json!({"id": "web1"}))), "not_found");
 }

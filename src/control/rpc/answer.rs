@@ -39,6 +39,8 @@ pub struct Applied {
     pub changed: bool,
     /// From its publication until the last worker used it.
     pub applied_us: u64,
+    /// Whether it outlasts the process: it is on disk. Never without a store.
+    pub durable: bool,
 }
 
 /// A VM, and what the box makes of it.
@@ -128,11 +130,12 @@ mod tests {
             panic!("a request")
         };
         let id = request.id.unwrap();
-        let applied = Applied { revision: Revision(7), boot: Boot(0x1f), changed: true, applied_us: 12 };
+        let applied =
+            Applied { revision: Revision(7), boot: Boot(0x1f), changed: true, applied_us: 12, durable: false };
         let json = |outcome| serde_json::to_string(&Response { id: &id, outcome: &outcome }).unwrap();
         assert_eq!(
             json(Ok(Answer::Applied(applied))),
-            r#"{"jsonrpc":"2.0","id":"a","result":{"revision":7,"boot":"0000001f","changed":true,"applied_us":12}}"#
+            r#"{"jsonrpc":"2.0","id":"a","result":{"revision":7,"boot":"0000001f","changed":true,"applied_us":12,"durable":false}}"#
         );
         assert_eq!(
             json(Err(RpcError::new(Kind::RevisionMismatch, "no").with("revision", 7))),

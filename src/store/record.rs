@@ -1,0 +1,97 @@
+//! A VM as its bytes on disk: a checksum, then the record as JSON, as `vm.set` takes it.
+//!
+//! The database has checksums of its own, over pages. This one is over what is believed: a record under another's name, or
+//! one that a fault of ours wrote in part, is none.
+
+use crate::vm::record::{Vm, VmSet};
+
+/// What is wrong with the bytes of a record.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Unreadable {
+    /// They are not what was written.
+    #[error("the record of VM {0} is damaged: its checksum is wrong")]
+    Checksum(String),
+    /// They are, and this program cannot read them.
+    #[error("the record of VM {id} cannot be read: {what}")]
+    Json {
+        /// Whose.
+        id: String,
+        /// What the reader says.
+        what: String,
+    },
+}
+
+/// CRC-32 (IEEE 802.3) over the name and the JSON.
+const CHECKSUM_BYTES: usize = 4;
+
+/// The bytes of a VM: CRC-32 over name and JSON, little-endian, then the JSON.
+#[must_use]
+pub fn encode(vm: &Vm) -> Vec<u8> {
+    let mut bytes = vec![0; CHECKSUM_BYTES];
+    // Nothing in a record can fail to be written: strings, numbers and lists of them.
+    let _ = serde_json::to_writer(&mut bytes, vm);
+    let (checksum, json) = bytes.split_at_mut(CHECKSUM_BYTES);
+    checksum.copy_from_slice(&sum(vm.id.as_str(), json).to_le_bytes());
+    bytes
+}
+
+/// The VM of a name from its bytes.
+///
+/// # Errors
+/// They are not what [`encode`] made of a VM of that name.
+pub fn decode(id: &str, bytes: &[u8]) -> Result<VmSet, Unreadable> {
+    let damaged = || Unreadable::Checksum(crate::text::plain(id, 64));
+    let (checksum, json) = bytes.split_first_chunk::<CHECKSUM_BYTES>().ok_or_else(damaged)?;
+    if u32::from_le_bytes(*checksum) != sum(id, json) {
+        return Err(damaged());
+    }
+    let set: VmSet = serde_json::from_slice(json)
+        .map_err(|error| Unreadable::Json { id: crate::text::plain(id, 64), what: error.to_string() })?;
+    if set.id.as_str() == id { Ok(set) } else { Err(damaged()) }
+}
+
+fn sum(id: &str, json: &[u8]) -> u32 {
+    let mut hasher = crc32fast::Hasher::new();
+    hasher.update(id.as_bytes());
+    hasher.update(json);
+    hasher.finalize()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn vm(json: &str) -> Vm {
+        serde_json::from_str::<VmSet>(json).unwrap().onto(None).unwrap()
+    }
+
+    #[test]
+    fn a_record_comes_back_as_it_was() {
+        for json in [
+            r#"{"id":"a","macs":["52:54:00:00:00:01"],"ips":["10.0.0.5","2001:db8::/64"],"public_ipv4":"203.0.113.5"}"#,
+            r#"{"id":"b","ips":["10.0.0.6"],"scope":7,"class":"mta","mode":"monitor","note":"\u0000 \" é"}"#,
+        ] {
+            let vm = vm(json);
+            // Read over another record of that name, every field is the written one.
+            let other = serde_json::from_value(serde_json::json!({
+                "id": vm.id, "ips": ["10.9.9.9"], "class": "x", "mode": "monitor", "note": "x",
+            }));
+            let other = serde_json::from_value::<VmSet>(other.unwrap()).unwrap().onto(None).unwrap();
+            assert_eq!(decode(vm.id.as_str(), &encode(&vm)).unwrap().onto(Some(&other)).unwrap(), vm);
+        }
+    }
+
+    #[test]
+    fn bytes_that_were_changed_are_no_record() {
+        let bytes = encode(&vm(r#"{"id":"a","ips":["10.0.0.5"]}"#));
+        for at in 0..bytes.len() {
+            for bit in 0..8 {
+                let mut changed = bytes.clone();
+                changed[at] ^= 1 << bit;
+                assert_eq!(decode("a", &changed), Err(Unreadable::Checksum("a".into())), "bit {bit} of byte {at}");
+            }
+            assert!(decode("a", &bytes[..at]).is_err(), "cut to {at}");
+        }
+        assert!(decode("b", &bytes).is_err(), "it is another VM's");
+    }
+}
