@@ -1,5 +1,6 @@
 //! The command line: what may be typed, and what is printed for people and for programs.
 
+mod change;
 mod check;
 mod exit;
 mod layout;
@@ -59,7 +60,7 @@ enum Command {
     /// Check a configuration, and VM lines, without starting anything
     Check(check::CheckArgs),
     /// Change and show the VMs of a running daemon
-    Vm(vm::VmArgs),
+    Vm(Box<vm::VmArgs>),
     /// What a running daemon received, forwarded and dropped
     Stats(remote::StatsArgs),
     /// Examine or export what the daemon keeps on disk
@@ -139,6 +140,20 @@ impl Command {
             Self::Store(args) => args.json(),
             Self::Version(args) => args.json(),
         }
+    }
+}
+
+/// The call that `portcullis vm ...` stands for, by its words: for tests of what is printed to be typed.
+///
+/// # Errors
+/// What is wrong with the words.
+#[cfg(feature = "testkit")]
+pub fn call_of<'a>(words: impl IntoIterator<Item = &'a str>) -> Result<(&'static str, serde_json::Value), String> {
+    match Cli::try_parse_from(words).map_err(|error| error.to_string())?.command {
+        Command::Vm(args) => {
+            args.call().map(|(method, params)| (method, params.into())).map_err(|failure| failure.message)
+        }
+        _ => Err("not about VMs".into()),
     }
 }
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::layout::{Grid, Page};
-use crate::control::wire::Entry;
+use crate::control::rpc::VmEntry;
 use crate::model::{Direction, Mode, Revision};
 use crate::policy::{DropReason, Observed, Tally};
 use crate::telemetry::counters::VmCounts;
@@ -209,7 +209,7 @@ fn vms(report: &Report, rank: Rank, page: Page) -> String {
 }
 
 /// One VM: record, class, mode, counters.
-pub(super) fn vm(entry: &Entry, page: Page) -> String {
+pub(super) fn vm(entry: &VmEntry, page: Page) -> String {
     let vm = &entry.vm;
     let mut text = String::new();
     let mut line = |name: &str, value: &str| {
@@ -231,7 +231,7 @@ pub(super) fn vm(entry: &Entry, page: Page) -> String {
         line("note", &plain(note, 1024));
     }
     line("judged by", &plain(&entry.effective_class, 64));
-    if entry.mode() == Mode::Monitor {
+    if entry.effective_mode == Mode::Monitor {
         let words = "In monitor mode: what its class closes is counted and forwarded all the same.";
         text += &page.notice(&page.wrapped(words, 0));
         text.push('\n');
@@ -244,7 +244,7 @@ pub(super) fn vm(entry: &Entry, page: Page) -> String {
 }
 
 /// VMs, one a row.
-pub(super) fn vms_listed(vms: &[Entry], revision: Revision, page: Page) -> String {
+pub(super) fn vms_listed(vms: &[VmEntry], revision: Revision, page: Page) -> String {
     let header = ["VM", "class", "MACs", "addresses", "public", "scope", "mode", "denied"];
     let mut grid = Grid::new(&header, 7..8);
     for entry in vms {
@@ -256,7 +256,7 @@ pub(super) fn vms_listed(vms: &[Entry], revision: Revision, page: Page) -> Strin
             list(&vm.ips, 2),
             vm.public_ipv4.map_or_else(|| "-".into(), |address| address.to_string()),
             vm.scope.0.to_string(),
-            mode(entry.mode()).into(),
+            mode(entry.effective_mode).into(),
             entry.counters.egress.denied.saturating_add(entry.counters.ingress.denied).to_string(),
         ]);
     }

@@ -14,6 +14,5 @@ pub mod reading;
 pub mod rpc;
 pub mod server;
 pub mod socket;
-pub mod wire;
 
 pub use handler::State;

@@ -16,24 +16,24 @@ use crate::packet::{Opaque, Other, Outcome, Packet, Ports, Tunnel};
 #[derive(Clone, Copy, Debug)]
 pub struct Case {
     /// Which way it travels.
-    pub(super) direction: Direction,
+    pub direction: Direction,
     /// Where its VM is looked up.
-    scope: Scope,
+    pub scope: Scope,
     /// The VM's station address: source on egress, destination on ingress.
-    pub(super) mac: MacAddr,
+    pub mac: MacAddr,
     /// The VM's IP address, when it can be read.
-    pub(super) address: Option<IpAddr>,
+    pub address: Option<IpAddr>,
     /// The other end's IP address, when it can be read.
-    pub(super) peer: Option<IpAddr>,
+    pub peer: Option<IpAddr>,
     /// The sender chose the path (IPv4 source route, routing header with segments left).
     pub(super) source_routed: bool,
     /// The ports, or why they cannot be known.
-    pub(super) subject: Result<Ports, Opaque>,
+    pub subject: Result<Ports, Opaque>,
 }
 
 impl Case {
     /// The evidence in a whole frame; nothing if it has neither ports nor hides any.
-    pub(super) fn find(settings: &Settings, way: Way, frame: &[u8]) -> Option<Self> {
+    pub fn find(settings: &Settings, way: Way, frame: &[u8]) -> Option<Self> {
         let packet = Packet::parse(frame, frame.len()).ok()?;
         let subject = match packet.outcome {
             Outcome::Tcp(ports) => Ok(ports),
@@ -98,6 +98,7 @@ pub enum Decision {
     Judged(Judgement),
 }
 
+#[cfg(feature = "testkit")]
 impl Decision {
     /// Forward, or drop and why.
     pub const fn verdict(&self) -> Verdict {

@@ -1,4 +1,4 @@
-//! A decision in words: what the frame is, whose it is, what is closed to it, what happened, and how to lift it.
+//! A decision in words: what the frame is, whose it is, what is closed to it, and what happened.
 
 use std::fmt::Write as _;
 
@@ -55,17 +55,13 @@ pub fn explain(
 
 fn judged(settings: &Settings, case: &Case, judgement: &Judgement, facts: &impl Fn(VmIndex) -> VmFacts) -> Vec<String> {
     let vm = judgement.identity.vm.map(facts);
-    let mut lines = vec![what(case), whose(case, judgement, vm.as_ref()), class(settings, judgement, vm.as_ref())];
-    lines.push(match (judgement.verdict, judgement.tally) {
+    let verdict = match (judgement.verdict, judgement.tally) {
         (Verdict::Drop(reason), _) => format!("Verdict: dropped as {}. {}", reason.name(), reason.meaning()),
         (Verdict::Forward, Tally::WouldDeny) => "Verdict: forwarded, because monitor mode denies nothing.".into(),
         (Verdict::Forward, Tally::Excepted) => "Verdict: forwarded, because a relay covers the peer and port.".into(),
         (Verdict::Forward, _) => "Verdict: forwarded, because nothing that the frame needs is closed.".into(),
-    });
-    if let Verdict::Drop(_) = judgement.verdict {
-        lines.push(remedy(judgement, vm.as_ref()));
-    }
-    lines
+    };
+    vec![what(case), whose(case, judgement, vm.as_ref()), class(settings, judgement, vm.as_ref()), verdict]
 }
 
 fn what(case: &Case) -> String {
@@ -123,23 +119,4 @@ fn class(settings: &Settings, judgement: &Judgement, vm: Option<&VmFacts>) -> St
     }
     text.push('.');
     text
-}
-
-fn remedy(judgement: &Judgement, vm: Option<&VmFacts>) -> String {
-    match (judgement.identity.finding, vm) {
-        (Some(_), Some(vm)) => {
-            let id = &vm.id;
-            format!(
-                "To lift: make the inventory of {id} say what it sends (`portcullis vm show {id}`, then `vm patch {id} --mac … --ip …`)."
-            )
-        }
-        (Some(_), None) => "To lift: nothing to change here; the frame itself is at fault.".into(),
-        (None, Some(vm)) => {
-            let id = &vm.id;
-            format!(
-                "To lift: give it a public address (`portcullis vm patch {id} --public-ipv4 ADDRESS`) or another class (`portcullis vm patch {id} --class unrestricted`)."
-            )
-        }
-        (None, None) => "To lift: tell the box whose frame it is (`portcullis vm set ID --mac … --ip …`).".into(),
-    }
 }

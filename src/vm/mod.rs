@@ -7,11 +7,13 @@
 //! | [`edit`] | what a change is made of, and why one is refused |
 //! | `draft` | a change that is checked and not yet made |
 //! | `truth` | what is true, in plain collections |
+//! | [`lift`] | what would let a denied frame through |
 //! | [`journal`] | where changes are written before any worker sees them |
 
 mod draft;
 pub mod edit;
 pub mod journal;
+pub mod lift;
 pub mod lines;
 pub mod record;
 pub mod registry;

@@ -122,7 +122,7 @@ fn people_read_tables_and_a_worked_why_without_colours() {
     assert!(tables.contains("Every received frame was forwarded or counted under one reason."), "{tables}");
     let steps: Vec<&str> = why.lines().skip(1).map(|line| line.trim_start().split(':').next().unwrap()).collect();
     assert_eq!(steps, ["Frame", "Whose", "Class", "Verdict", "To lift"], "{why}");
-    assert!(why.contains("vm patch web1 --public-ipv4") && why.contains("198.51.100.7"), "{why}");
+    assert!(why.contains("`portcullis vm patch web1 --class unrestricted`") && why.contains("198.51.100.7"), "{why}");
 }
 
 #[test]

@@ -20,9 +20,10 @@ use crate::host::cores::Cores;
 use crate::host::eal::{self, Ending};
 use crate::host::memory::{self, Layout, Plan};
 use crate::model::{Direction, LinkIndex, Way};
-use crate::policy::{self, ClassBecause, Decision, Verdict, VmFacts};
+use crate::policy::{self, Case, ClassBecause, Decision, Verdict, VmFacts};
 use crate::telemetry::ledger::LinkPorts;
 use crate::telemetry::report::Report;
+use crate::vm::lift::lift;
 use crate::vm::registry::Registry;
 
 /// What to replay.
@@ -215,9 +216,13 @@ fn why(registry: &Registry, inputs: &[Option<Input>; 2]) -> Result<Option<Why>, 
             frame += 1;
             let snapshot = registry.snapshot();
             let decision = policy::decide(snapshot, way, bytes, bytes.len());
-            let judged = matches!(decision, Decision::Judged(..));
-            if judged && matches!(decision.verdict(), Verdict::Drop(_)) {
-                found = Some(policy::explain(snapshot.settings, way, bytes, decision, |vm| facts(registry, vm)));
+            if let Decision::Judged(judgement) = decision
+                && matches!(judgement.verdict, Verdict::Drop(_))
+                && let Some(case) = Case::find(snapshot.settings, way, bytes)
+            {
+                let mut lines = policy::explain(snapshot.settings, way, bytes, decision, |vm| facts(registry, vm));
+                lines.push(lift(registry, &case, &judgement).to_string());
+                found = Some(lines);
             }
             found.is_none()
         })?;

@@ -44,7 +44,7 @@ pub struct Applied {
 }
 
 /// A VM, and what the box makes of it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct VmEntry {
     /// As `vm.set` takes it.
     pub vm: Arc<Vm>,
@@ -69,7 +69,7 @@ pub struct VmAnswer {
 }
 
 /// Answer of `vm.list`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct VmsAnswer {
     /// In the order of their ids.
     pub vms: Vec<VmEntry>,
