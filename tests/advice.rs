@@ -74,6 +74,7 @@ fn every_denied_golden_frame_passes_after_what_is_advised() {
     let reasons: Vec<&str> = nothing.keys().map(String::as_str).collect();
     let expected = [
         "since it shows neither a MAC nor an address that a VM can have",
+        "since its MAC is a router's of another link or VLAN (`via`)",
         "since its MAC is no station's",
         "since its addresses cannot be read, so nothing confirms them",
         "since no VM can have that address",

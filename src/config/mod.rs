@@ -8,6 +8,7 @@ mod check;
 mod device;
 #[cfg(test)]
 mod tests;
+mod vlan;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -17,10 +18,11 @@ use ipnet::IpNet;
 use serde::Deserialize;
 
 pub use device::Device;
+pub use vlan::{Via, VlanKey, VlanScope};
 
 use crate::failure::{Cause, Failure};
-use crate::model::{Direction, MacAddr, Mode, Scope, VlanId};
-use crate::policy::{Class, Classes, PortRange, PublicIpv4, RESTRICTED, Relay, Settings, UNRESTRICTED, VlanScopes};
+use crate::model::{Direction, MacAddr, Mode};
+use crate::policy::{Class, Classes, PortRange, PublicIpv4, RESTRICTED, Relay, Routers, Settings, UNRESTRICTED};
 use crate::text::{did_you_mean, suggestion};
 
 /// Everything the file says.
@@ -118,9 +120,12 @@ pub struct Link {
     /// Whether a port that loses its link takes the other side of the link down.
     #[serde(default = "yes")]
     pub link_propagation: bool,
-    /// Scope of each VLAN; `"0"` stands for untagged frames.
+    /// Scope of each VLAN; `"0"` stands for untagged frames, `"*"` for VLANs that are not listed.
     #[serde(default)]
-    pub scopes: BTreeMap<VlanKey, Scope>,
+    pub scopes: BTreeMap<VlanKey, VlanScope>,
+    /// Routers between VMs and box on this link.
+    #[serde(default)]
+    pub via: Vec<Via>,
 }
 
 impl Link {
@@ -138,6 +143,7 @@ impl Link {
             tx_descriptors: Self::default_descriptors(),
             link_propagation: yes(),
             scopes: BTreeMap::new(),
+            via: Vec::new(),
         }
     }
 
@@ -152,22 +158,6 @@ impl Link {
 
 const fn yes() -> bool {
     true
-}
-
-/// A VLAN id as a TOML key.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
-#[serde(try_from = "String")]
-pub struct VlanKey(u16);
-
-impl TryFrom<String> for VlanKey {
-    type Error = String;
-
-    fn try_from(text: String) -> Result<Self, String> {
-        match text.parse::<u16>() {
-            Ok(id) if id <= 4095 => Ok(Self(id)),
-            _ => Err(format!("`{text}` is not a VLAN id; write \"1\" to \"4095\", or \"0\" for untagged frames")),
-        }
-    }
 }
 
 /// `[policy]`
@@ -395,11 +385,6 @@ impl Config {
             );
             return wrong("policy.unknown_class", message);
         };
-        let mut via = self.policy.via.clone();
-        via.sort_unstable();
-        if let Some(group) = via.iter().find(|mac| mac.is_group()) {
-            return wrong("policy.via", format!("{group} is a group address; a router has one of its own"));
-        }
         for (at, relay) in self.policy.relays.iter().enumerate() {
             if relay.ports.is_empty() {
                 return wrong(format!("policy.relay[{at}].ports"), "a relay without ports covers nothing");
@@ -416,16 +401,10 @@ impl Config {
             public_ipv4: self.policy.public_ipv4,
             judge_egress: self.policy.directions.contains(&Direction::Egress),
             judge_ingress: self.policy.directions.contains(&Direction::Ingress),
-            via,
+            via: Routers::new(self.policy.via.clone(), self.links.iter().map(Link::routers).collect()),
             relays: self.policy.relays.iter().map(relay).collect(),
             scopes: self.links.iter().map(Link::vlan_scopes).collect(),
         })
-    }
-}
-
-impl Link {
-    fn vlan_scopes(&self) -> VlanScopes {
-        self.scopes.iter().map(|(&VlanKey(vlan), &scope)| (VlanId(vlan), scope)).collect()
     }
 }
 

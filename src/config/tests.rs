@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::model::ClassId;
+use crate::model::{Scope, VlanId};
 
 fn parse(text: &str) -> Result<Config, String> {
     Config::parse(text, Path::new("portcullis.toml")).map_err(|error| error.to_string())
@@ -83,9 +84,9 @@ fn classes_relays_and_scopes_reach_the_policy() {
     assert_eq!(policy.classes.get(policy.unknown_class).ports.to_string(), "25, 2000-2010");
     assert_eq!(policy.classes.get(policy.unknown_class).mode, Mode::Monitor);
     assert!(policy.judge_egress && !policy.judge_ingress);
-    assert_eq!(policy.scopes[0].get(VlanId(100)), Scope(1));
-    assert_eq!(policy.scopes[0].get(VlanId(0)), Scope(7));
-    assert_eq!(policy.scopes[0].get(VlanId(5)), Scope(0));
+    assert_eq!(policy.scopes[0].get(VlanId(100)), Some(Scope(1)));
+    assert_eq!(policy.scopes[0].get(VlanId(0)), Some(Scope(7)));
+    assert_eq!(policy.scopes[0].get(VlanId(5)), Some(Scope(0)));
     assert!(policy.relay("198.51.100.25".parse().unwrap(), 587).is_some());
     assert!(policy.relay("198.51.100.25".parse().unwrap(), 25).is_none());
     assert!(policy.relay("198.51.100.26".parse().unwrap(), 587).is_none());
@@ -111,6 +112,23 @@ fn what_makes_no_sense_is_refused_by_key() {
         (format!("{LINK}queues = 0"), "link[0].queues"),
         (format!("{LINK}rx_descriptors = 1"), "link[0].rx_descriptors"),
         (format!("{LINK}scopes = {{ \"5000\" = 1 }}"), "5000"),
+        (format!("{LINK}scopes = {{ \"0100\" = 1 }}"), "`0100` is not a VLAN id"),
+        (format!("{LINK}scopes = {{ \"+7\" = 1 }}"), "`+7` is not a VLAN id"),
+        (format!("{LINK}scopes = {{ \"0\" = \"refuse\" }}"), "untagged frames cannot be refused"),
+        (format!("{LINK}scopes = {{ \"7\" = \"refused\" }}"), "or \"refuse\""),
+        (format!("{LINK}scopes = {{ \"7\" = 65536 }}"), "0 to 65535"),
+        (format!("{LINK}via = [\"00:00:00:00:00:00\"]"), "link[0].via"),
+        (format!("{LINK}via = [{{ mac = \"52:54:00:00:00:01\", vlan = 0 }}]"), "0 is not a VLAN id from 1 to 4095"),
+        (format!("{LINK}via = [\"52:54:00:00:00:01\", \"52:54:00:00:00:01\"]"), "listed twice"),
+        (format!("{LINK}via = [{{ mac = \"52:54:00:00:00:01\", vlans = 1 }}]"), "vlans"),
+        ("[policy]\nvia = [\"00:00:00:00:00:00\"]".to_owned(), "nobody's address"),
+        ("[policy]\ndirections = []".to_owned(), "policy.directions"),
+        (
+            ["25", "26"]
+                .map(|last| format!("[[policy.relay]]\nname = \"x\"\nprefix = \"198.51.100.{last}\"\nports = [25]\n"))
+                .concat(),
+            "policy.relay[1].name: two relays are called `x`",
+        ),
         ("[table]\nvms = 0".to_owned(), "table.vms"),
         ("[dpdk]\nfile_prefix = \"a/b\"".to_owned(), "dpdk.file_prefix"),
     ] {
@@ -176,4 +194,31 @@ fn what_is_for_laboratories_is_said() {
 #[test]
 fn a_byte_order_mark_is_no_part_of_the_file() {
     parse("\u{feff}[table]\r\nvms = 5\r\n").unwrap();
+}
+
+#[test]
+fn what_may_be_a_mistake_is_remarked_on() {
+    let remarks = |text: &str| parse(text).unwrap().remarks().iter().map(ToString::to_string).collect::<Vec<_>>();
+    assert!(
+        remarks("[policy]\nunknown_class = \"unrestricted\"")[0].starts_with("policy.unknown_class: `unrestricted`")
+    );
+    assert!(
+        remarks(&format!("{LINK}scopes = {{ \"100\" = 1 }}"))[0]
+            .starts_with("link[0].scopes: VLANs that are not listed")
+    );
+    for rest in ["0", "\"refuse\""] {
+        assert_eq!(remarks(&format!("{LINK}scopes = {{ \"100\" = 1, \"*\" = {rest} }}")), [] as [String; 0]);
+    }
+}
+
+#[test]
+fn routers_and_vlans_of_a_link_are_read() {
+    let text = format!(
+        "{LINK}scopes = {{ \"*\" = \"refuse\", \"100\" = 3 }}\nvia = [\"52:54:00:00:00:01\", {{ vlan = 7, mac = \"52:54:00:00:00:02\" }}]"
+    );
+    let policy = parse(&text).unwrap().policy().unwrap();
+    assert_eq!([0, 7, 100].map(|vlan| policy.scopes[0].get(VlanId(vlan))), [Some(Scope(0)), None, Some(Scope(3))]);
+    let [one, two] = [1, 2].map(|last| crate::model::MacAddr([0x52, 0x54, 0, 0, 0, last]));
+    let stands = |vlan| [one, two].map(|mac| policy.via.stands(crate::model::LinkIndex(0), VlanId(vlan), mac));
+    assert_eq!([stands(0), stands(7)], [[true, false], [true, true]]);
 }

@@ -100,8 +100,8 @@ impl<'a> ByClass<'a> {
     #[inline]
     pub fn open(snapshot: Snapshot<'a>, way: Way) -> Option<Self> {
         let Snapshot { vms, settings } = snapshot;
-        // Plain frames have no tag.
-        let stations = vms.stations(settings.scope(way, VlanId(0)));
+        // Plain frames have no tag, so they are not refused.
+        let stations = vms.stations(settings.scope(way, VlanId(0)).unwrap_or_default());
         let by_class = settings.judges(way.direction) && settings.mode == Mode::Enforce;
         by_class.then_some(Self { snapshot, stations, direction: way.direction })
     }

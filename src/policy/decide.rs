@@ -25,6 +25,8 @@ pub struct Case {
     pub address: Option<IpAddr>,
     /// The other end's IP address, when it can be read.
     pub peer: Option<IpAddr>,
+    /// A router stands behind that MAC.
+    pub is_router: bool,
     /// The sender chose the path (IPv4 source route, routing header with segments left).
     pub(super) source_routed: bool,
     /// The ports, or why they cannot be known.
@@ -40,11 +42,12 @@ impl Case {
             Outcome::Opaque(reason) => Err(reason),
             Outcome::Other(_) | Outcome::LaterFragment => return None,
         };
-        Some(Self::of(settings, way, &packet, subject))
+        let scope = settings.scope(way, packet.vlan)?;
+        Some(Self::of(settings, way, &packet, scope, subject))
     }
 
     #[inline(always)]
-    fn of(settings: &Settings, way: Way, packet: &Packet<'_>, subject: Result<Ports, Opaque>) -> Self {
+    fn of(settings: &Settings, way: Way, packet: &Packet<'_>, scope: Scope, subject: Result<Ports, Opaque>) -> Self {
         let direction = way.direction;
         let mac = match direction {
             Direction::Egress => packet.source_mac(),
@@ -53,8 +56,9 @@ impl Case {
         let ends = packet.network.addresses().map(|(source, destination)| vm_side(direction, source, destination));
         Self {
             direction,
-            scope: settings.scope(way, packet.vlan),
+            scope,
             mac,
+            is_router: settings.via.stands(way.link, packet.vlan, mac),
             address: ends.map(|(address, _)| address),
             peer: ends.map(|(_, peer)| peer),
             source_routed: packet.network.is_source_routed(),
@@ -65,7 +69,7 @@ impl Case {
     /// Begins to look up whose it is: asks the CPU for what [`judge`] will read.
     #[inline(always)]
     pub fn seek(&self, snapshot: Snapshot<'_>) -> Sought {
-        Sought::begin(snapshot, self.scope, self.mac, self.address)
+        Sought::begin(snapshot, self)
     }
 }
 
@@ -125,6 +129,12 @@ pub fn examine(settings: &Settings, way: Way, head: &[u8], length: usize) -> Exa
     let Ok(packet) = Packet::parse(head, length) else {
         return settled(Verdict::Drop(DropReason::Runt), None);
     };
+    let Some(scope) = settings.scope(way, packet.vlan) else {
+        return match settings.mode {
+            Mode::Enforce => settled(Verdict::Drop(DropReason::ScopeRefused), None),
+            Mode::Monitor => settled(Verdict::Forward, Some(Observed::WouldDeny)),
+        };
+    };
     let subject = match packet.outcome {
         Outcome::Tcp(ports) if !matters(settings, way.direction, ports) => return settled(Verdict::Forward, None),
         Outcome::Tcp(ports) => Ok(ports),
@@ -133,7 +143,7 @@ pub fn examine(settings: &Settings, way: Way, head: &[u8], length: usize) -> Exa
         Outcome::LaterFragment => return settled(Verdict::Forward, Some(Observed::LaterFragment)),
     };
     if settings.judges(way.direction) {
-        Examined::Case(Case::of(settings, way, &packet, subject))
+        Examined::Case(Case::of(settings, way, &packet, scope, subject))
     } else {
         settled(Verdict::Forward, None)
     }

@@ -2,8 +2,8 @@
 
 use std::net::IpAddr;
 
-use super::{DropReason, Observed, Settings, Snapshot};
-use crate::model::{ClassId, Direction, MacAddr, Mode, Scope, VmIndex};
+use super::{Case, DropReason, Observed, Settings, Snapshot};
+use crate::model::{ClassId, Direction, Mode, Scope, VmIndex};
 use crate::table::{self, Prefixes, VmState};
 
 /// What is wrong with a frame's identity.
@@ -107,14 +107,13 @@ pub struct Sought {
 }
 
 impl Sought {
-    /// Asks the CPU for what [`identify`] will read. On egress `mac` and `address` are the source's, on ingress the
-    /// destination's; there is no address when it cannot be read.
+    /// Asks the CPU for what [`identify`] will read.
     #[inline(always)]
-    pub(super) fn begin(snapshot: Snapshot<'_>, scope: Scope, mac: MacAddr, address: Option<IpAddr>) -> Self {
-        let Snapshot { vms, settings } = snapshot;
+    pub(super) fn begin(snapshot: Snapshot<'_>, case: &Case) -> Self {
+        let (vms, &Case { scope, mac, is_router, address, .. }) = (snapshot.vms, case);
         Self {
             scope,
-            is_router: settings.via.binary_search(&mac).is_ok(),
+            is_router,
             station: vms.seek_mac(scope, mac),
             address: address.map(|address| (address, vms.seek_ip(scope, address))),
         }

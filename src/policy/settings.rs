@@ -5,8 +5,8 @@ use std::net::IpAddr;
 
 use serde::Deserialize;
 
-use super::{Classes, Relay, TooManyClasses, VlanScopes};
-use crate::model::{ClassId, Direction, MacAddr, Mode, Scope, VlanId, Way};
+use super::{Classes, Relay, Routers, TooManyClasses, VlanScopes};
+use crate::model::{ClassId, Direction, Mode, Scope, VlanId, Way};
 
 /// What may stand as a VM's public address, which lifts its restriction.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
@@ -34,8 +34,8 @@ pub struct Settings {
     pub judge_egress: bool,
     /// Whether frames to VMs are judged.
     pub judge_ingress: bool,
-    /// Routers between VMs and box, ascending: behind them only the IP address identifies the VM.
-    pub via: Vec<MacAddr>,
+    /// Routers between VMs and box: behind them only the IP address identifies the VM.
+    pub via: Routers,
     /// Peers that every VM may reach.
     pub relays: Vec<Relay>,
     /// For each link, the scopes of its VLANs.
@@ -51,7 +51,7 @@ impl Default for Settings {
             public_ipv4: PublicIpv4::Public,
             judge_egress: true,
             judge_ingress: true,
-            via: Vec::new(),
+            via: Routers::default(),
             relays: Vec::new(),
             scopes: Vec::new(),
         }
@@ -72,17 +72,6 @@ impl Settings {
         Ok(Self { classes, unknown_class, ..self.clone() })
     }
 
-    /// Whether a MAC is some router's.
-    #[must_use]
-    pub fn is_router(&self, mac: MacAddr) -> bool {
-        self.via.binary_search(&mac).is_ok()
-    }
-
-    /// Every router's MAC.
-    pub fn routers(&self) -> impl Iterator<Item = MacAddr> + '_ {
-        self.via.iter().copied()
-    }
-
     /// Whether frames of this direction are judged.
     #[inline]
     #[must_use]
@@ -93,11 +82,11 @@ impl Settings {
         }
     }
 
-    /// The scope of a VLAN of a link.
+    /// The scope of a VLAN of a link; none if its frames are refused.
     #[inline]
     #[must_use]
-    pub fn scope(&self, way: Way, vlan: VlanId) -> Scope {
-        self.scopes.get(way.link.0).map_or(Scope(0), |scopes| scopes.get(vlan))
+    pub fn scope(&self, way: Way, vlan: VlanId) -> Option<Scope> {
+        self.scopes.get(way.link.0).map_or(Some(Scope(0)), |scopes| scopes.get(vlan))
     }
 
     /// Whether a relay covers this peer on any port.

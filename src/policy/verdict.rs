@@ -41,6 +41,7 @@ named! {
         SpoofIp "spoof_ip" "The MAC belongs to one VM and the IP address to another or to nobody.",
         SpoofMac "spoof_mac" "The IP address belongs to a VM, the MAC to nobody, and that VM lists its MACs.",
         MissingEvidence "missing_evidence" "The MAC names a VM but nothing confirms that the IP address is its own.",
+        ScopeRefused "scope_refused" "In a VLAN that the configuration refuses on this link.",
         ArpGuard "arp_guard" "ARP that claims an address or MAC of somebody else (identity = strict).",
         NdGuard "nd_guard" "Neighbour discovery that claims an address or MAC of somebody else (identity = strict).",
         RaGuard "ra_guard" "A router advertisement or redirect from a station that is no router (identity = strict).",
@@ -111,7 +112,7 @@ mod tests {
         assert_eq!(
             names.join(" "),
             "port_closed reply_closed opaque_malformed opaque_fragment opaque_header_chain opaque_vlan_depth spoof_ip \
-             spoof_mac missing_evidence arp_guard nd_guard ra_guard dhcp_guard runt tx_full shutdown"
+             spoof_mac missing_evidence scope_refused arp_guard nd_guard ra_guard dhcp_guard runt tx_full shutdown"
         );
     }
 

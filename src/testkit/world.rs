@@ -6,7 +6,7 @@ use std::sync::atomic::AtomicU64;
 use crossbeam::utils::CachePadded;
 
 use super::station::Station;
-use crate::config::{ClassSection, Config, Link, RelaySection};
+use crate::config::{ClassSection, Config, Link, RelaySection, Via, VlanKey, VlanScope};
 use crate::dataplane::{LinkQueues, Pipeline, QueuePair, Responder, Witness, Worker};
 use crate::model::{Direction, LinkIndex, MacAddr, Mode, Scope, VmIndex, Way};
 use crate::policy::{self, Decision, DropReason, Observed, PortRange, Settings, Snapshot, Tally, Verdict};
@@ -129,7 +129,21 @@ impl WorldBuilder {
     #[must_use]
     pub fn scope(mut self, vlan: u16, scope: u16) -> Self {
         let link: &mut Link = self.config.links.first_mut().unwrap();
-        link.scopes.insert(vlan.to_string().try_into().unwrap(), Scope(scope));
+        link.scopes.insert(vlan.to_string().try_into().unwrap(), VlanScope::Scope(Scope(scope)));
+        self
+    }
+
+    /// VLANs that are not given a scope are refused.
+    #[must_use]
+    pub fn refuse_the_rest(mut self) -> Self {
+        self.config.links.first_mut().unwrap().scopes.insert(VlanKey::Rest, VlanScope::Refuse);
+        self
+    }
+
+    /// A router of the link, in one VLAN.
+    #[must_use]
+    pub fn via_in(mut self, vlan: u16, router: MacAddr) -> Self {
+        self.config.links.first_mut().unwrap().via.push(Via { mac: router, vlan: Some(vlan) });
         self
     }
 

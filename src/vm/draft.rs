@@ -172,13 +172,13 @@ impl Draft {
         let settings = self.settings(truth);
         for step in &self.steps {
             for mac in step.new.iter().flat_map(|new| &new.macs) {
-                if settings.is_router(*mac) {
+                if settings.via.macs().any(|router| router == *mac) {
                     return Err((step.at, EditError::Router { vm: step.id.clone(), mac: *mac }));
                 }
             }
         }
         let Some((at, new)) = &self.settings else { return Ok(()) };
-        for mac in new.routers() {
+        for mac in new.via.macs() {
             for scope in truth.scopes() {
                 let owner = batch.owner(Key::Mac(scope, mac)).and_then(|index| truth.by_index(index));
                 if let Some(owner) = owner.filter(|owner| !self.steps.iter().any(|step| step.id == owner.id)) {

@@ -63,7 +63,7 @@ pub enum EditError {
         other: VmId,
     },
     /// A MAC that is a router's.
-    #[error("VM {vm}: {mac} is a router's (`policy.via`); behind a router a VM is known by its IP addresses")]
+    #[error("VM {vm}: {mac} is a router's (`via`); behind a router a VM is known by its IP addresses")]
     Router {
         /// Who asks, or has it.
         vm: VmId,

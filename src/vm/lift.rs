@@ -68,6 +68,9 @@ fn add_mac(registry: &Registry, case: &Case, vm: &Vm) -> Commands {
     if !is_station(case.mac) {
         return Err("since its MAC is no station's");
     }
+    if is_router(registry, case.mac) {
+        return Err("since its MAC is a router's of another link or VLAN (`via`)");
+    }
     if vm.macs.len() >= MACS_MAX {
         return Err("since the VM lists as many MACs as it may");
     }
@@ -110,7 +113,7 @@ fn take_away(vm: &Vm, prefix: VmPrefix) -> Option<String> {
 
 /// Makes a VM of what no VM answers for.
 fn make(registry: &Registry, case: &Case) -> Commands {
-    let mac = Some(case.mac).filter(|&mac| is_station(mac) && !registry.settings().is_router(mac));
+    let mac = Some(case.mac).filter(|&mac| is_station(mac) && !is_router(registry, mac));
     let address = case.address.and_then(of_vm);
     if mac.is_none() && (address.is_none() || case.address.is_none()) {
         return Err("since it shows neither a MAC nor an address that a VM can have");
@@ -151,6 +154,11 @@ fn closes(registry: &Registry, case: &Case, class: ClassId) -> bool {
         }
         Err(_) => !closed.is_empty(),
     }
+}
+
+/// Of whatever place: no VM can have it.
+fn is_router(registry: &Registry, mac: MacAddr) -> bool {
+    registry.settings().via.macs().any(|router| router == mac)
 }
 
 fn is_station(mac: MacAddr) -> bool {

@@ -10,7 +10,7 @@ use super::edit::Edit;
 use super::record::{Vm, VmId, VmPatch, VmSet};
 use super::registry::Registry;
 use crate::model::{ClassId, Key, MacAddr, Mode, Revision, Scope};
-use crate::policy::{Class, Classes, Reader, Settings, Snapshot};
+use crate::policy::{Class, Classes, Reader, Routers, Settings, Snapshot};
 use crate::table::Capacity;
 
 const CAPACITY: Capacity = Capacity { vms: 4, keys: 400 };
@@ -53,7 +53,7 @@ fn settings(classes: &[u8], port: u16, router: Option<u8>) -> Settings {
         ports: [(port + u16::from(class)).into()].into_iter().collect(),
         mode: Mode::Enforce,
     });
-    let via = router.map(mac).into_iter().collect();
+    let via = Routers::new(router.map(mac).into_iter().collect(), Vec::new());
     Settings { classes: Classes::new(restricted, own).unwrap(), via, ..Settings::default() }
 }
 
@@ -100,7 +100,7 @@ impl Model {
                 Edit::Settings(settings) => {
                     let port = |class: &Class| class.ports.ranges().first().map_or(0, |range| range.first);
                     next.classes = settings.classes.iter().map(|class| (class.name.clone(), port(class))).collect();
-                    next.routers = settings.routers().collect();
+                    next.routers = settings.via.macs().collect();
                 }
             }
         }

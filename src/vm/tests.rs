@@ -4,7 +4,7 @@ use super::edit::{Edit, EditError};
 use super::journal::{Committed, Journal, JournalReport};
 use super::registry::Registry;
 use crate::model::{ClassId, Mode, Revision, Scope};
-use crate::policy::{Class, Classes, PublicIpv4, Settings};
+use crate::policy::{Class, Classes, PublicIpv4, Routers, Settings};
 use crate::table::Capacity;
 use std::sync::Arc;
 
@@ -13,7 +13,11 @@ fn settings() -> Settings {
     let ports = [25.into()].into_iter().collect();
     let mta_only = Class { name: "mta-only".into(), ports, mode: Mode::Enforce };
     let via = vec!["52:54:00:ff:ff:01".parse().unwrap()];
-    Settings { classes: Classes::new(restricted, [mta_only]).unwrap(), via, ..Settings::default() }
+    Settings {
+        classes: Classes::new(restricted, [mta_only]).unwrap(),
+        via: Routers::new(via, Vec::new()),
+        ..Settings::default()
+    }
 }
 
 fn registry(vms: u32) -> Registry {
@@ -135,7 +139,7 @@ fn a_refused_change_gives_its_numbers_back() {
 #[test]
 fn a_routers_mac_belongs_to_no_vm() {
     let (_, error) = registry(2).apply([set(r#"{"id":"a","macs":["52:54:00:ff:ff:01"]}"#)]).unwrap_err();
-    assert!(error.to_string().contains("policy.via"), "{error}");
+    assert!(error.to_string().contains("(`via`)"), "{error}");
 }
 
 #[test]
@@ -232,12 +236,12 @@ fn classes_keep_their_numbers_and_those_in_use_stay() {
 fn a_router_cannot_be_where_a_vm_is() {
     let mut registry = registry(4);
     registry.apply([set(r#"{"id":"a","macs":["52:54:00:00:00:01"],"scope":3}"#)]).unwrap();
-    let routed = Settings { via: vec!["52:54:00:00:00:01".parse().unwrap()], ..settings() };
+    let routed = Settings { via: Routers::new(vec!["52:54:00:00:00:01".parse().unwrap()], Vec::new()), ..settings() };
     let change = || Edit::Settings(Arc::new(routed.clone()));
     let (_, error) = registry.apply([change()]).unwrap_err();
     assert!(error.to_string().starts_with("VM a: 52:54:00:00:00:01 is a router's"), "{error}");
     registry.apply([change(), delete("a")]).unwrap();
-    assert!(registry.settings().is_router("52:54:00:00:00:01".parse().unwrap()));
+    assert_eq!(**registry.settings(), routed);
 }
 
 /// A journal that takes so many groups and then no more.

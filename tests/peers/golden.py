@@ -20,7 +20,8 @@ CONFIG = """\
 name = "link0"
 inside = "net_null0"
 outside = "net_null1"
-scopes = { "100" = 1 }
+scopes = { "100" = 1, "300" = "refuse", "*" = 0 }
+via = [{ mac = "52:54:00:ff:ff:02", vlan = 200 }]
 
 [policy]
 unknown_class = "restricted"
@@ -49,6 +50,7 @@ mode = "monitor"
 ports = ["2525"]
 """
 
+ROUTER_OF_200 = "52:54:00:ff:ff:02"
 ROUTER, GATEWAY, STRANGER = "52:54:00:ff:ff:01", "52:54:00:ee:ee:01", "52:54:00:dd:dd:01"
 PEER4, PEER6 = "198.51.100.7", "2001:db8:ffff::7"
 RELAY4, RELAY6 = "198.51.100.25", "2001:db8:ffff::25"
@@ -540,6 +542,8 @@ def matters(golden):
     identities(golden)
     addresses_that_are_nobodys(golden)
     scopes(golden)
+    refused_vlans(golden)
+    routers(golden)
     relays(golden)
     group_addresses(golden)
 
@@ -687,6 +691,30 @@ def scopes(golden):
                        ("with 100 in the tag that is too deep", tag(0) + tag(0) + tag(100))):
         golden.both_ways(f"macs-free {name}, three tags", vm_mac, NOBODY4, NOBODY6,
                          lambda w, t=tags: w.smtp(4, 25, tags=t))
+
+
+def refused_vlans(golden):
+    for vm_id in ("mail1", "macs-free", "web1"):
+        vm_mac, vm4, vm6 = addresses_of(vm_id)
+        vm4, vm6 = vm4 or NOBODY4, vm6 or NOBODY6
+        for name, tags in (
+            ("refused VLAN 300", tag(300)), ("S-tag 300", tag(300, S_TAG)), ("priority tag, then 300", tag(0) + tag(300)),
+            ("300, then 100", tag(300) + tag(100)), ("100, then 300", tag(100) + tag(300)),
+            ("300 and two more tags", tag(300) + tag(5) + tag(6)), ("two priority tags, then 300", tag(0) + tag(0) + tag(300)),
+        ):
+            for family, port in ((4, 25), (6, 25), (4, 443)):
+                golden.both_ways(f"{vm_id}'s addresses in {name}, IPv{family}, tcp/{port}", vm_mac, vm4, vm6,
+                                 lambda w, f=family, n=port, t=tags: w.smtp(f, n, tags=t))
+
+
+def routers(golden):
+    vm_mac, vm4, vm6 = addresses_of("mail1")
+    for name, tags in (("untagged", b""), ("in VLAN 200", tag(200)), ("in VLAN 201", tag(201)),
+                       ("priority tag, then 200", tag(0) + tag(200)), ("200, then 5", tag(200) + tag(5)),
+                       ("5, then 200", tag(5) + tag(200))):
+        for family in (4, 6):
+            golden.both_ways(f"the router of VLAN 200 with mail1's address, {name}, IPv{family}, tcp/25", ROUTER_OF_200, vm4,
+                             vm6, lambda w, f=family, t=tags: w.smtp(f, 25, tags=t))
 
 
 def relays(golden):

@@ -58,18 +58,30 @@ class Policy:
         self.unknown_class = self.classes[policy.get("unknown_class", "restricted")]
         self.monitor = policy.get("mode") == "monitor"
         self.routers = {mac_bytes(mac) for mac in policy.get("via", [])}
+        self.link_routers = set()
         self.relays = [
             Relay(entry["name"], ipaddress.ip_network(entry["prefix"]), port_set(entry["ports"]))
             for entry in policy.get("relay", [])
         ]
         links = config.get("link", [])
-        self.scopes = {int(vlan): scope for vlan, scope in (links[0].get("scopes", {}) if links else {}).items()}
+        link = links[0] if links else {}
+        scopes = dict(link.get("scopes", {}))
+        self.scope_of_the_rest = scopes.pop("*", 0)
+        self.scopes = {int(vlan): scope for vlan, scope in scopes.items()}
+        for entry in link.get("via", []):
+            place = (mac_bytes(entry["mac"]), entry["vlan"]) if isinstance(entry, dict) else (mac_bytes(entry), None)
+            self.link_routers.add(place)
         # "Matters to any class": rule 4 does not look the VM up for any other port.
         self.ports_that_matter = frozenset().union(*(c.ports for c in self.classes.values()))
 
     def scope_of(self, vlans):
-        outermost = next((vlan for vlan in vlans if vlan), None)
-        return self.scopes.get(outermost, 0)
+        """A number, or "refuse"."""
+        outermost = next((vlan for vlan in vlans if vlan), 0)
+        return self.scopes.get(outermost, self.scope_of_the_rest if outermost else 0)
+
+    def is_router(self, mac, vlans):
+        outermost = next((vlan for vlan in vlans if vlan), 0)
+        return mac in self.routers or not self.link_routers.isdisjoint({(mac, None), (mac, outermost)})
 
 
 def mac_bytes(text):
@@ -156,7 +168,7 @@ def identify(sight, incoming, policy, inventory):
     egress = incoming == INSIDE
     scope = policy.scope_of(sight.vlans)
     mac = sight.src_mac if egress else sight.dst_mac
-    router = mac in policy.routers
+    router = policy.is_router(mac, sight.vlans)
     by_mac = None if router else inventory.of_mac(scope, mac)
     restricted = policy.classes["restricted"].ports
 
@@ -220,9 +232,11 @@ def rule(frame, incoming, policy, inventory):
 def decide(sight, incoming, policy, inventory):
     egress = incoming == INSIDE
 
-    # 1. A runt is dropped. (2. is for `strict`.)
+    # 1. A runt is dropped, and so is what is in a refused VLAN. (2. is for `strict`.)
     if sight.kind == "runt":
         return Ruling(False, "runt")
+    if policy.scope_of(sight.vlans) == "refuse":
+        return Ruling(True, observed=["would_deny"]) if policy.monitor else Ruling(False, "scope_refused")
 
     # 3. Neither TCP nor opaque.
     if sight.kind == "later":

@@ -8,7 +8,8 @@ import ruling as rulings
 CONFIG = """
 [[link]]
 name = "link0"
-scopes = { "100" = 1 }
+scopes = { "100" = 1, "300" = "refuse" }
+via = ["52:54:00:ff:ff:02", { mac = "52:54:00:ff:ff:03", vlan = 200 }]
 [policy]
 via = ["52:54:00:ff:ff:01"]
 [[policy.relay]]
@@ -93,6 +94,18 @@ ROWS = [
      EGRESS, ether(WEB1, "8100" "0005" "0800" + WEB1_TO_25), "port_closed", "denied"),
     ("VLAN 100 is another scope, where the same addresses are another VM's.",
      EGRESS, ether(WEB1, "88a8" "0000" "8100" "0064" "0800" + WEB1_TO_25), FORWARD, "allowed"),
+    ("A refused VLAN is shut, whoever sends and whatever it is.",
+     EGRESS, ether(MAIL1, "8100" "012c" "0800" + MAIL1_TO_25), "scope_refused", ""),
+    ("So it is for what is not IP.",
+     EGRESS, ether(WEB1, "8100" "0000" "8100" "012c" "0806" + "00" * 28), "scope_refused", ""),
+    ("A third tag behind a refused VLAN does not help.",
+     EGRESS, ether(MACS_ONLY, "8100" "012c" "8100" "0006" "8100" "0007" "0806"), "scope_refused", ""),
+    ("A router of the link is one in any VLAN.",
+     EGRESS, ether("525400ffff02", "8100" "0005" "0800" + MAIL1_TO_25), FORWARD, "allowed"),
+    ("A router of one VLAN is one there.",
+     EGRESS, ether("525400ffff03", "8100" "00c8" "0800" + MAIL1_TO_25), FORWARD, "allowed"),
+    ("Elsewhere its MAC is nobody's.",
+     EGRESS, ether("525400ffff03", "0800" + MAIL1_TO_25), "spoof_mac", "denied"),
     ("A third tag hides everything, so the frame counts as mail.",
      EGRESS, ether(WEB1, "8100" "0005" "8100" "0006" "8100" "0007" "0806" + "00" * 28), "opaque_vlan_depth", "denied"),
     ("What cannot be read passes for a VM known by its MAC alone and unrestricted.",

@@ -107,7 +107,6 @@ pub(crate) fn config(data: &[u8]) {
     match Config::parse(text, Path::new("fuzzed.toml")) {
         Ok(config) => {
             let policy = config.policy().expect("a configuration that was not refused makes a policy");
-            assert!(policy.via.is_sorted(), "routers are found by bisection");
             let unrestricted = policy.classes.find("unrestricted").expect("built in");
             assert!(policy.classes.get(unrestricted).ports.is_empty());
         }

@@ -7,8 +7,8 @@ use std::net::Ipv6Addr;
 use portcullis::policy::DropReason::{self, *};
 use portcullis::policy::Observed;
 use portcullis::testkit::{
-    NOBODY, PEER, ROUTER_MAC, Station, VM_A, VM_B, VM_C, VM_D, World, WorldBuilder, allowed, denied, frame, passes,
-    world,
+    NOBODY, PEER, ROUTER_MAC, Station, VM_A, VM_B, VM_C, VM_D, World, WorldBuilder, allowed, denied, drops, frame,
+    passes, world,
 };
 
 use super::{MAIL_PORTS, both_families, each_way, this_family_each_way};
@@ -433,4 +433,37 @@ fn untagged_frames_may_have_a_scope_of_their_own() {
     each_way(&world, frame().from(MAC_ONLY).to(PEER).tcp(25), &allowed(MAC_ONLY));
     each_way(&world, frame().from(MAC_ONLY).to(PEER).vlan(0).tcp(25), &allowed(MAC_ONLY));
     each_way(&world, frame().from(MAC_ONLY).to(PEER).vlan(9).tcp(25), &denied(NOBODY, PortClosed));
+}
+
+#[test]
+fn a_refused_vlan_is_shut_to_everybody_and_everything() {
+    // "A frame of a refused VLAN is dropped, whatever it is and whichever way it goes"
+    let refused = drops(DropReason::ScopeRefused);
+    let build = || world().unrestricted(VM_B).scope(100, 0).refuse_the_rest();
+    let web = frame().from(VM_B).to(PEER).tcp(443);
+    for frame in [web.clone(), web.clone().tcp(25), web.clone().udp(53), web.clone().ether(0x0806, &[0; 28])] {
+        for refuses in [build().build(), build().directions(&[]).build()] {
+            each_way(&refuses, frame.clone().vlan(7), &refused);
+            each_way(&refuses, frame.clone().vlan(0).vlan(7), &refused);
+            each_way(&refuses, frame.clone().vlan(7).vlan(100), &refused);
+            each_way(&refuses, frame.clone().vlan(7).vlan(8).vlan(9), &refused);
+        }
+        let watched = build().box_monitors().build();
+        each_way(&watched, frame.clone().vlan(7), &passes().observing(Observed::WouldDeny));
+    }
+    for frame in [web.clone(), web.clone().vlan(0), web.clone().vlan(100), web.vlan(100).vlan(7)] {
+        each_way(&build().build(), frame, &passes());
+    }
+}
+
+#[test]
+fn a_router_of_one_vlan_is_nobody_elsewhere() {
+    // "Elsewhere its MAC is nobody's"
+    let world = world().unrestricted(VM_B).via_in(200, ROUTER_MAC).build();
+    let routed = frame().from(VM_B.with_mac(ROUTER_MAC)).to(PEER).tcp(25);
+    each_way(&world, routed.clone().vlan(200), &allowed(VM_B));
+    each_way(&world, routed.clone().vlan(200).vlan(5), &allowed(VM_B));
+    for elsewhere in [routed.clone(), routed.clone().vlan(201), routed.vlan(5).vlan(200)] {
+        each_way(&world, elsewhere, &denied(VM_B, DropReason::SpoofMac));
+    }
 }

@@ -17,7 +17,7 @@ fn state() -> (State, Vec<Reader>, Vec<Arc<Block>>) {
     let mta_only = Class { name: "mta-only".into(), ..restricted.clone() };
     let classes = Classes::new(restricted, [mta_only]).unwrap();
     let via = vec!["52:54:00:ff:ff:01".parse().unwrap()];
-    let settings = Settings { classes, via, ..Settings::default() };
+    let settings = Settings { classes, via: crate::policy::Routers::new(via, Vec::new()), ..Settings::default() };
     let (registry, readers) = Registry::create(CAPACITY, 2, settings).unwrap();
     let blocks: Vec<_> = (0..2).map(|_| Arc::new(Block::new(1, CAPACITY.vms as usize))).collect();
     let state = State::new(registry, Arc::new(Ledger::new(blocks.clone(), vec!["uplink".into()])))
