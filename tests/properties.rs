@@ -3,6 +3,7 @@
 //! - `parsing`: any bytes, and IPv4 lengths exhaustively against a model
 //! - `mail`: every port; mail in every dress
 //! - `forwarding`: segments, bytes, order, balance
+//! - `worlds`: configurations, inventories and frames of every kind, a worker against the one function
 //! - `fragments`: nothing that the box lets through can be put together to mail
 //!
 //! `PROPTEST_CASES=100000 cargo test --test properties` looks longer. What a run finds is kept in
@@ -17,6 +18,8 @@ mod fragments;
 mod mail;
 #[path = "properties/parsing.rs"]
 mod parsing;
+#[path = "properties/worlds.rs"]
+mod worlds;
 
 use portcullis::testkit::{FrameBuilder, VM_A, VM_B, World, world};
 use proptest::prelude::*;
