@@ -1,10 +1,12 @@
-//! The documents are read, and held to the code: `docs/policy.md`, the contract, and `docs/design.md`, the map.
+//! The documents are read, and held to the code: `docs/policy.md`, the contract, `docs/design.md`, the map, and the exit codes of
+//! `docs/operate.md`.
 //!
 //! What stands in two places drifts apart unless somebody compares: names and meanings of reasons, rule numbers, quoted
 //! sentences, and which part of the crate may use which.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a test may end in a panic")]
 
 mod design;
+mod exit;
 mod policy;
 
 use std::fs;
