@@ -37,6 +37,11 @@ pub(super) fn report(report: &Report, before: Before<'_>, rank: Rank, page: Page
     };
     if let Some(daemon) = &report.daemon {
         text += &(page.wrapped(&serving(daemon), 0) + "\n\n");
+        if daemon.mode == Mode::Monitor {
+            let words =
+                "The box is in monitor mode: no rule is enforced, what would be denied is only counted (would_deny).";
+            text += &(page.notice(&page.wrapped(words, 0)) + "\n\n");
+        }
         if let Some(trouble) = daemon.store.as_ref().and_then(|store| store.trouble.as_ref()) {
             text += &(page.notice(&page.wrapped(&format!("The store: {}", plain(trouble, 400)), 0)) + "\n\n");
         }
@@ -59,7 +64,7 @@ pub(super) fn report(report: &Report, before: Before<'_>, rank: Rank, page: Page
 
 /// The daemon itself, in a sentence.
 fn serving(daemon: &DaemonReport) -> String {
-    let DaemonReport { boot, uptime_s, table, changes, store } = daemon;
+    let DaemonReport { boot, uptime_s, table, changes, store, mode: _ } = daemon;
     let mut text = format!("Up {}, boot {boot}; ", duration(*uptime_s));
     text += &format!("{} of {} VMs, {} of {} keys", table.vms, table.vms_max, table.keys, table.keys_max);
     if changes.count > 0 {

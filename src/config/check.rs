@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::device::{End, Use};
 use super::{Config, Link, VlanKey, VlanScope, Wrong};
-use crate::model::MacAddr;
+use crate::model::{MacAddr, Mode};
 use crate::policy::UNRESTRICTED;
 
 impl Config {
@@ -73,6 +73,13 @@ impl Config {
             let message =
                 "`any`: a VM whose `public_ipv4` is a private address may send mail; this is for laboratories";
             remarks.add("policy.public_ipv4", message);
+        }
+        if self.policy.mode == Mode::Monitor {
+            remarks.add("policy.mode", "`monitor`: no rule is enforced, what would be denied is only counted");
+        }
+        for (name, _) in self.classes.iter().filter(|(_, class)| class.mode == Mode::Monitor) {
+            let message = "`monitor`: its VMs are denied nothing, what would be is only counted";
+            remarks.add(format!("class.{name}.mode"), message);
         }
         if self.policy.unknown_class == UNRESTRICTED {
             let message = "`unrestricted`: whoever the inventory does not know may send mail";

@@ -206,6 +206,8 @@ fn what_may_be_a_mistake_is_remarked_on() {
         remarks(&format!("{LINK}scopes = {{ \"100\" = 1 }}"))[0]
             .starts_with("link[0].scopes: VLANs that are not listed")
     );
+    assert!(remarks("[policy]\nmode = \"monitor\"")[0].starts_with("policy.mode: `monitor`: no rule is enforced"));
+    assert!(remarks("[class.a]\nports = [25]\nmode = \"monitor\"")[0].starts_with("class.a.mode: `monitor`"));
     for rest in ["0", "\"refuse\""] {
         assert_eq!(remarks(&format!("{LINK}scopes = {{ \"100\" = 1, \"*\" = {rest} }}")), [] as [String; 0]);
     }

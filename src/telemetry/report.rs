@@ -4,7 +4,7 @@
 //!
 //! ```json
 //! {"schema":1,"revision":7,
-//!  "daemon":{"boot":"5f3a0c21","uptime_s":86400,
+//!  "daemon":{"boot":"5f3a0c21","uptime_s":86400,"mode":"enforce",
 //!    "table":{"vms":1,"vms_max":1000000,"keys":3,"ipv6_keys":1,"keys_max":4194304},
 //!    "changes":{"count":7,"p50_us":11,"p99_us":40,"max_us":52}},
 //!  "links":{"NAME":{"inside":{"rx":9,"tx":4,"rx_missed":0,"rx_no_mbuf":0,"rx_errors":0,"tx_errors":0,
@@ -28,7 +28,7 @@ use serde::de::{MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::counters::VmCounts;
-use crate::model::{Boot, Direction, Revision};
+use crate::model::{Boot, Direction, Mode, Revision};
 use crate::policy::Tally;
 
 /// Version of the document's shape.
@@ -69,6 +69,9 @@ pub struct DaemonReport {
     pub boot: Boot,
     /// Seconds since it began to serve the control socket.
     pub uptime_s: u64,
+    /// `monitor` if the box denies nothing and only counts.
+    #[serde(default)]
+    pub mode: Mode,
     /// How full the VM table is.
     pub table: TableReport,
     /// How long changes took.

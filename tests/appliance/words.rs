@@ -122,6 +122,35 @@ fn a_list_shows_what_is_asked_for() {
 }
 
 #[test]
+fn monitor_mode_is_said_wherever_the_rule_might_be_believed_to_bite() {
+    let lab = Lab::new();
+    let config = demo(&lab).and("[policy]\nmode = \"monitor\"\n[class.trial]\nports = [25]\nmode = \"monitor\"");
+    let mut daemon = Daemon::start(&lab, &config);
+    let file = lab.text("portcullis.toml");
+    let check = lab.run(&["check", "--config", &file]).done();
+    let log = daemon.log();
+    for said in [&check.stderr, &log] {
+        assert!(said.contains("policy.mode: `monitor`: no rule is enforced"), "{said}");
+        assert!(said.contains("class.trial.mode: `monitor`"), "{said}");
+    }
+    daemon.change(&["vm", "set", "web1", "--mac", "52:54:00:00:00:01", "--ip", "10.0.0.5"]);
+    let stats = daemon.stats_when("something would have been denied", |stats| {
+        number(&stats["vms"]["web1"]["egress"]["would_deny"]) > 0
+    });
+    assert_eq!(stats["daemon"]["mode"], "monitor");
+    assert_eq!(daemon.ask(&["vm", "show", "web1"])["effective_mode"], "monitor");
+    for (args, said) in [
+        (&["stats", "--seconds", "0"][..], "in monitor mode: no rule is enforced"),
+        (&["vm", "list"], "monitor"),
+        (&["vm", "show", "web1"], "In monitor mode"),
+    ] {
+        let shown = daemon.command(args).done().stdout.replace('\n', " ");
+        assert!(shown.contains(said), "{shown}");
+    }
+    daemon.stop(Signal::TERM);
+}
+
+#[test]
 fn a_file_sets_many_vms_and_every_bad_line_is_named() {
     let lab = Lab::new();
     let daemon = daemon(&lab);

@@ -141,7 +141,9 @@ impl State {
             let JournalReport { durable, revision, copies, trouble } = journal;
             StoreReport { durable, revision, copies, trouble }
         });
-        let daemon = DaemonReport { boot: self.boot, uptime_s: self.since.elapsed().as_secs(), table, changes, store };
+        let mode = self.registry.settings().mode;
+        let uptime_s = self.since.elapsed().as_secs();
+        let daemon = DaemonReport { boot: self.boot, uptime_s, mode, table, changes, store };
         let (revision, dpdk) = (self.registry.revision(), self.dpdk.clone());
         Overview { revision, daemon, dpdk, ledger: Arc::clone(&self.ledger) }
     }
