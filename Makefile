@@ -28,9 +28,9 @@ setup: ## install what building and testing need (Debian; asks for sudo unless r
 	scripts/setup
 
 demo: ## replay a capture through the box and see what is dropped and why (no root, no NIC)
-	scripts/setup demo
-	cargo build --release --locked
-	$(BINARY) replay --vms $(PCAPS)/demo-vms.jsonl \
+	@scripts/quietly "looking for what the build needs, and installing it (some minutes at most)" scripts/setup demo
+	@scripts/quietly "building (one to three minutes the first time)" cargo build --release --locked
+	@$(BINARY) replay --vms $(PCAPS)/demo-vms.jsonl \
 	    --inside $(PCAPS)/demo-inside.pcap --outside $(PCAPS)/demo-outside.pcap
 
 build: ## build the release binary, target/release/portcullis
