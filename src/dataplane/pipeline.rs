@@ -5,7 +5,7 @@ use super::hooks::{Responder, Witness};
 use crate::model::{FrameSet, Way};
 use crate::packet::HEAD_BYTES_MAX;
 use crate::policy::{
-    self, ByClass, Case, Decision, DropReason, Examined, Finding, Judgement, Observed, Question, Record, Sieved,
+    self, ByClass, Case, Decision, DropReason, Examined, Finding, Judgement, Named, Observed, Question, Record, Sieved,
     Snapshot, Sought, Tally, Verdict,
 };
 use crate::port::{BURST_FRAMES_MAX, Frames};
@@ -20,6 +20,8 @@ pub struct Pipeline<W = (), R = ()> {
     questions: Box<[Question; BURST_FRAMES_MAX]>,
     /// Frames that must be judged one by one, before any is. Never more than a burst has, so it never grows.
     cases: Vec<(usize, Case, Sought)>,
+    /// Who they say that they are.
+    names: Vec<Named>,
     witness: W,
     responder: R,
 }
@@ -35,7 +37,14 @@ impl<W, R> Pipeline<W, R> {
     pub fn new(witness: W, responder: R) -> Self {
         let head = Box::new([0; HEAD_BYTES_MAX]);
         let questions = Box::new([Question::default(); BURST_FRAMES_MAX]);
-        Self { head, questions, cases: Vec::with_capacity(BURST_FRAMES_MAX), witness, responder }
+        Self {
+            head,
+            questions,
+            cases: Vec::with_capacity(BURST_FRAMES_MAX),
+            names: Vec::with_capacity(BURST_FRAMES_MAX),
+            witness,
+            responder,
+        }
     }
 
     #[cfg(feature = "testkit")]
@@ -60,7 +69,7 @@ pub fn filter_burst<F: Frames, W: Witness, R: Responder>(
     counts: &mut BurstCounts,
     block: &Block,
 ) {
-    let Pipeline { head, questions, cases, witness, responder } = pipeline;
+    let Pipeline { head, questions, cases, names, witness, responder } = pipeline;
     let Sieved { closed, mut others } =
         policy::sieve(snapshot.settings, way.direction, burst.heads(), |index| burst.head(index));
     let (dropped, answered) = (FrameSet::EMPTY, FrameSet::EMPTY);
@@ -89,9 +98,16 @@ pub fn filter_burst<F: Frames, W: Witness, R: Responder>(
             }
         }
     }
-    for (index, case, sought) in cases.drain(..) {
-        rulings.conclude(burst, index, &Decision::Judged(policy::judge(snapshot, &case, sought)));
+    names.extend(cases.iter().map(|(_, case, sought)| {
+        let named = case.look_up(snapshot, sought);
+        block.prefetch(named.vm(), way.direction);
+        named
+    }));
+    for ((index, case, _), named) in cases.iter().zip(&*names) {
+        rulings.conclude(burst, *index, &Decision::Judged(policy::judge(snapshot, case, *named)));
     }
+    cases.clear();
+    names.clear();
 
     let Rulings { dropped, answered, .. } = rulings;
     if dropped.is_empty() {
@@ -158,6 +174,7 @@ impl<W: Witness, R: Responder> Rulings<'_, W, R> {
     }
 
     /// Counts a decision, notes a drop, and tells of both.
+    #[inline(always)]
     fn conclude<F: Frames>(&mut self, burst: &mut F, index: usize, decision: &Decision) {
         self.rule(index, decision);
         let way = self.way;

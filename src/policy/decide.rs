@@ -7,7 +7,7 @@
 
 use std::net::IpAddr;
 
-use super::identity::{self, Finding, Identity, Sought, vm_side};
+use super::identity::{self, Finding, Identity, Named, Sought, vm_side};
 use super::{Class, DropReason, Observed, Settings, Snapshot, Tally, Verdict};
 use crate::model::{Direction, MacAddr, Mode, Scope, Way};
 use crate::packet::{Opaque, Other, Outcome, Packet, Ports, Tunnel};
@@ -66,10 +66,16 @@ impl Case {
         }
     }
 
-    /// Begins to look up whose it is: asks the CPU for what [`judge`] will read.
+    /// Begins to look up whose it is: asks the CPU for what [`look_up`](Self::look_up) will read.
     #[inline(always)]
     pub fn seek(&self, snapshot: Snapshot<'_>) -> Sought {
         Sought::begin(snapshot, self)
+    }
+
+    /// Whose it is by MAC and address; asks the CPU for what [`judge`] will read. `sought` was begun by the same snapshot.
+    #[inline(always)]
+    pub fn look_up(&self, snapshot: Snapshot<'_>, sought: &Sought) -> Named {
+        Named::look_up(snapshot, self, sought)
     }
 }
 
@@ -117,7 +123,10 @@ impl Decision {
 pub fn decide(snapshot: Snapshot<'_>, way: Way, head: &[u8], length: usize) -> Decision {
     match examine(snapshot.settings, way, head, length) {
         Examined::Settled(verdict, observed) => Decision::Settled(verdict, observed),
-        Examined::Case(case) => Decision::Judged(judge(snapshot, &case, case.seek(snapshot))),
+        Examined::Case(case) => {
+            let named = case.look_up(snapshot, &case.seek(snapshot));
+            Decision::Judged(judge(snapshot, &case, named))
+        }
     }
 }
 
@@ -149,10 +158,11 @@ pub fn examine(settings: &Settings, way: Way, head: &[u8], length: usize) -> Exa
     }
 }
 
-/// A closed port or an opaque frame: the VM decides. `sought` is what [`Case::seek`] found by the same snapshot.
-pub fn judge(snapshot: Snapshot<'_>, case: &Case, sought: Sought) -> Judgement {
+/// A closed port or an opaque frame: the VM decides. `named` is what [`Case::look_up`] found in the same snapshot.
+#[inline(always)]
+pub fn judge(snapshot: Snapshot<'_>, case: &Case, named: Named) -> Judgement {
     let settings = snapshot.settings;
-    let identity = identity::identify(snapshot, sought);
+    let identity = identity::identify(snapshot, case, named);
     let denial = denial(settings, &identity, case);
     let (verdict, tally) = match denial {
         _ if is_relayed(settings, &identity, case, denial) => (Verdict::Forward, Tally::Excepted),

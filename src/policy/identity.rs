@@ -3,8 +3,8 @@
 use std::net::IpAddr;
 
 use super::{Case, DropReason, Observed, Settings, Snapshot};
-use crate::model::{ClassId, Direction, Mode, Scope, VmIndex};
-use crate::table::{self, Prefixes, VmState};
+use crate::model::{ClassId, Direction, Mode, VmIndex};
+use crate::table::{self, Prefix, VmState};
 
 /// What is wrong with a frame's identity.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -90,7 +90,7 @@ impl Identity {
 }
 
 /// What the MAC says.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 enum Station {
     Vm(VmIndex),
     Router,
@@ -100,37 +100,62 @@ enum Station {
 /// Whose a frame is, on its way to be looked up.
 #[derive(Clone, Copy, Debug)]
 pub struct Sought {
-    scope: Scope,
-    is_router: bool,
-    station: Option<table::Station>,
-    address: Option<(IpAddr, Prefixes)>,
+    station: table::Station,
+    prefix: Prefix,
 }
 
 impl Sought {
-    /// Asks the CPU for what [`identify`] will read.
+    /// Asks the CPU for what [`Named::look_up`] will read.
     #[inline(always)]
     pub(super) fn begin(snapshot: Snapshot<'_>, case: &Case) -> Self {
-        let (vms, &Case { scope, mac, is_router, address, .. }) = (snapshot.vms, case);
+        let (vms, &Case { scope, mac, address, .. }) = (snapshot.vms, case);
         Self {
-            scope,
-            is_router,
             station: vms.seek_mac(scope, mac),
-            address: address.map(|address| (address, vms.seek_ip(scope, address))),
+            prefix: address.map_or(Prefix::NONE, |address| vms.seek_ip(scope, address)),
         }
     }
 }
 
-/// Reads the identity table of the contract. `sought` was begun by the same snapshot.
-pub(super) fn identify(snapshot: Snapshot<'_>, sought: Sought) -> Identity {
+/// Who MAC and address say that it is.
+#[derive(Clone, Copy, Debug)]
+pub struct Named {
+    station: Station,
+    owner: Option<VmIndex>,
+}
+
+impl Named {
+    /// Looks up both, and asks the CPU for what [`identify`] will read.
+    #[inline(always)]
+    pub(super) fn look_up(snapshot: Snapshot<'_>, case: &Case, sought: &Sought) -> Self {
+        let vms = snapshot.vms;
+        let station = match vms.vm_at(sought.station) {
+            _ if case.is_router => Station::Router,
+            Some(vm) => Station::Vm(vm),
+            None => Station::Nobody,
+        };
+        let owner = case.address.and_then(|address| vms.vm_within(case.scope, address, sought.prefix));
+        let named = Self { station, owner };
+        if let Some(vm) = named.vm() {
+            vms.seek_state(vm);
+        }
+        named
+    }
+
+    /// Whose frame it will be taken for.
+    #[inline(always)]
+    pub fn vm(self) -> Option<VmIndex> {
+        match self.station {
+            Station::Vm(vm) => Some(vm),
+            Station::Router | Station::Nobody => self.owner,
+        }
+    }
+}
+
+/// Reads the identity table of the contract. `named` was looked up in the same snapshot.
+#[inline(always)]
+pub(super) fn identify(snapshot: Snapshot<'_>, case: &Case, named: Named) -> Identity {
     let Snapshot { vms, settings } = snapshot;
-    let Sought { scope, is_router, station, address } = sought;
-    let station = match station.and_then(|station| vms.vm_at(station)) {
-        _ if is_router => Station::Router,
-        Some(vm) => Station::Vm(vm),
-        None => Station::Nobody,
-    };
-    let owner = address.and_then(|(address, prefixes)| vms.vm_within(scope, address, prefixes));
-    let address = address.map(|(address, _)| address);
+    let (Named { station, owner }, address) = (named, case.address);
     match (station, owner) {
         (Station::Vm(a), Some(b)) if a == b => of(a, vms.state(a)),
         (Station::Vm(a), Some(b)) => {

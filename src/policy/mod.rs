@@ -32,7 +32,7 @@ pub use batch::{ByClass, Question, Sieved, sieve};
 pub use class::{Class, Classes, PortRange, PortSet, RESTRICTED, TooManyClasses, UNRESTRICTED};
 pub use decide::{Case, Decision, Examined, Judgement, decide, examine, judge};
 pub use explain::{ClassBecause, VmFacts, explain};
-pub use identity::{Finding, Sought};
+pub use identity::{Finding, Named, Sought};
 pub use record::Record;
 pub use relay::Relay;
 pub use routers::{LinkRouter, Routers};

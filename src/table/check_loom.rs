@@ -187,20 +187,21 @@ fn loom_no_key_of_a_readers_generation_is_denied_by_the_filter() {
     explore(2, || {
         let capacity = Capacity { vms: 1, keys: filter::KEYS_MIN };
         let (mut writer, mut readers) = Table::create_with(capacity, 1, &Secret::from_seed(1)).unwrap();
-        change(&mut writer, |batch| batch.insert(MAC, VmIndex(0)).unwrap());
+        let prefix = Key::Prefix(Scope(0), "10.0.0.0/24".parse().unwrap());
+        change(&mut writer, |batch| batch.insert(prefix, VmIndex(0)).unwrap());
         let mut reader = readers.pop().unwrap();
         reader.go_online();
         let worker = thread::spawn(move || {
             for _ in 0..2 {
                 let snapshot = reader.snapshot();
                 // The key is there in odd generations, and nothing else keeps its bits.
-                let sought = snapshot.seek_mac(Scope(0), MacAddr([2, 0, 0, 0, 0, 1]));
-                assert!(snapshot.generation().0 % 2 == 0 || sought.is_some());
+                let sought = snapshot.seek_ip(Scope(0), IpAddr::from([10, 0, 0, 7]));
+                assert!(snapshot.generation().0 % 2 == 0 || !sought.is_none());
             }
         });
-        change(&mut writer, |batch| assert_eq!(batch.remove(MAC), Some(VmIndex(0))));
-        assert!(writer.snapshot().seek_mac(Scope(0), MacAddr([2, 0, 0, 0, 0, 1])).is_none(), "its bits are cleared");
-        change(&mut writer, |batch| batch.insert(MAC, VmIndex(0)).unwrap());
+        change(&mut writer, |batch| assert_eq!(batch.remove(prefix), Some(VmIndex(0))));
+        assert!(writer.snapshot().seek_ip(Scope(0), IpAddr::from([10, 0, 0, 7])).is_none(), "its bits are cleared");
+        change(&mut writer, |batch| batch.insert(prefix, VmIndex(0)).unwrap());
         worker.join().unwrap();
     });
 }

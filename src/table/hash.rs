@@ -22,7 +22,7 @@ use std::fmt;
 pub struct Secret([u64; Self::WORDS]);
 
 impl Secret {
-    const WORDS: usize = 24;
+    const WORDS: usize = 23;
 
     /// From the operating system's generator.
     ///
@@ -60,7 +60,6 @@ impl fmt::Debug for Secret {
 /// What the hash of the [filter](super::filter) is drawn from; what is multiplied by is odd.
 #[derive(Clone, Copy)]
 pub(super) struct FilterSecret {
-    pub(super) mac: u64,
     pub(super) ipv4: u64,
     pub(super) upper: u64,
     pub(super) lower: u64,
@@ -70,8 +69,8 @@ pub(super) struct FilterSecret {
 
 impl FilterSecret {
     pub(super) fn new(secret: &Secret) -> Self {
-        let [.., a, b, upper, lower, c, d] = secret.0;
-        Self { mac: a | 1, ipv4: b | 1, upper, lower, meta: c | 1, last: d | 1 }
+        let [.., a, upper, lower, b, c] = secret.0;
+        Self { ipv4: a | 1, upper, lower, meta: b | 1, last: c | 1 }
     }
 }
 

@@ -42,7 +42,10 @@ impl Lengths {
         let [ipv4, full, low, high] = self.sets(valid);
         let load = |word: &AtomicU64| word.load(Ordering::Acquire);
         match family {
-            Family::Ipv4 => InUse { full: false, high: 0, low: load(ipv4) },
+            Family::Ipv4 => {
+                let low = load(ipv4);
+                InUse { full: low & IPV4_FULL != 0, high: 0, low: low & !IPV4_FULL }
+            }
             Family::Ipv6 => InUse { full: load(full) != 0, high: load(high), low: load(low) },
         }
     }
@@ -50,18 +53,21 @@ impl Lengths {
     /// Stores what `counts` says for one parity.
     pub(super) fn store(&self, valid: u32, counts: &Counts) {
         let (v4, v6) = (counts.set(Family::Ipv4), counts.set(Family::Ipv6));
-        let words = [v4.low, v6.full.into(), v6.low, v6.high];
+        let words = [if v4.full { v4.low | IPV4_FULL } else { v4.low }, v6.full.into(), v6.low, v6.high];
         for (at, word) in self.sets(valid).iter().zip(words) {
             at.store(word, Ordering::Release);
         }
     }
 }
 
+/// The bit of full addresses among those of IPv4.
+const IPV4_FULL: u64 = 1 << 32;
+
 /// Prefix lengths, longest first.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct InUse {
-    /// Length 128 is one of them.
-    full: bool,
+    /// The full length is one of them.
+    pub(super) full: bool,
     /// A bit for each length from 64 to 127.
     high: u64,
     /// A bit for each length below 64.
@@ -69,40 +75,51 @@ pub(super) struct InUse {
 }
 
 impl InUse {
-    /// The longest for which `may` is true, and those behind it. Lengths of one [group](group) are asked about together first,
+    /// Whether no length is left.
+    #[inline(always)]
+    pub(super) const fn is_empty(self) -> bool {
+        !self.full && self.high == 0 && self.low == 0
+    }
+
+    /// Those that are shorter than `length`.
+    #[inline(always)]
+    pub(super) const fn below(self, length: u8) -> Self {
+        let (low, high) = match length {
+            0..64 => (self.low & !(u64::MAX << length), 0),
+            64..128 => (self.low, self.high & !(u64::MAX << (length & 63))),
+            128.. => (self.low, self.high),
+        };
+        Self { full: false, low, high }
+    }
+
+    /// The longest below the full one for which `may` is true. Lengths of one [group](group) are asked about together first,
     /// if there are several, and passed over together if `may_any` is false of it.
     #[inline(always)]
-    pub(super) fn first(mut self, may: impl Fn(u8) -> bool, may_any: impl Fn(u8) -> bool) -> (Option<u8>, Self) {
-        if self.full {
-            self.full = false;
-            if may(128) {
-                return (Some(128), self);
-            }
-        }
+    pub(super) fn first(self, may: impl Fn(u8) -> bool, may_any: impl Fn(u8) -> bool) -> Option<u8> {
         if self.high != 0
-            && let Some(length) = first_of(&mut self.high, |bit| may(64 + bit), |bit| may_any(64 + bit))
+            && let Some(length) = first_of(self.high, |bit| may(64 + bit), |bit| may_any(64 + bit))
         {
-            return (Some(64 + length), self);
+            return Some(64 + length);
         }
-        (first_of(&mut self.low, may, may_any), self)
+        first_of(self.low, may, may_any)
     }
 }
 
 /// Takes bits out of `set`, the highest first, until `may` is true of one.
 #[inline(always)]
-fn first_of(set: &mut u64, may: impl Fn(u8) -> bool, may_any: impl Fn(u8) -> bool) -> Option<u8> {
+fn first_of(mut set: u64, may: impl Fn(u8) -> bool, may_any: impl Fn(u8) -> bool) -> Option<u8> {
     let mut entered = 64;
     while let Some(bit) = set.checked_ilog2() {
         let of_group = bit & !7;
-        let all = *set & 0xff << of_group;
+        let all = set & 0xff << of_group;
         if !all.is_power_of_two() && entered != of_group {
             if !may_any((of_group & 63) as u8) {
-                *set ^= all;
+                set ^= all;
                 continue;
             }
             entered = of_group;
         }
-        *set ^= 1 << bit;
+        set ^= 1 << bit;
         let bit = (bit & 63) as u8;
         if may(bit) {
             return Some(bit);
@@ -170,6 +187,7 @@ impl Counts {
         let mut set = InUse::default();
         for length in self.in_use(family) {
             match length {
+                32 if family == Family::Ipv4 => set.full = true,
                 0..64 => set.low |= 1 << length,
                 64..128 => set.high |= 1 << (length - 64),
                 128.. => set.full = true,
@@ -185,12 +203,15 @@ mod tests {
     use super::super::bucket::VALID_ODD;
     use super::*;
 
+    /// What the full length of either family is called here.
+    const FULL: u8 = 255;
+
     impl Iterator for InUse {
         type Item = u8;
 
         fn next(&mut self) -> Option<u8> {
-            let (first, rest) = self.first(|_| true, |_| true);
-            *self = rest;
+            let first = if self.full { Some(FULL) } else { self.first(|_| true, |_| true) };
+            *self = self.below(first?);
             first
         }
     }
@@ -221,8 +242,8 @@ mod tests {
         }
         [32, 31, 0].into_iter().for_each(|length| counts.add(Family::Ipv4, length));
         lengths.store(VALID_EVEN, &counts);
-        assert_eq!(lengths.in_use(Family::Ipv6, VALID_EVEN).collect::<Vec<_>>(), [128, 127, 64, 63, 1, 0]);
-        assert_eq!(lengths.in_use(Family::Ipv4, VALID_EVEN).collect::<Vec<_>>(), [32, 31, 0]);
+        assert_eq!(lengths.in_use(Family::Ipv6, VALID_EVEN).collect::<Vec<_>>(), [FULL, 127, 64, 63, 1, 0]);
+        assert_eq!(lengths.in_use(Family::Ipv4, VALID_EVEN).collect::<Vec<_>>(), [FULL, 31, 0]);
     }
 
     #[test]
@@ -242,14 +263,14 @@ mod tests {
                 groups_asked.borrow_mut().push(group);
                 groups.contains(&group)
             };
-            assert_eq!(lengths.first(may, may_any).0, None);
+            assert_eq!(lengths.first(may, may_any), None);
             (asked.into_inner(), groups_asked.into_inner())
         };
         let all = lengths.in_use(Family::Ipv6, VALID_EVEN);
-        assert_eq!(asked(&[], all), (vec![128, 40], vec![64, 56]), "a length alone in its group is asked about itself");
-        assert_eq!(asked(&[56], all), (vec![128, 63, 60, 56, 40], vec![64, 56]));
-        let (first, rest) = all.first(|length| length == 60, |_| true);
-        assert_eq!((first, rest.collect::<Vec<_>>()), (Some(60), vec![56, 40]));
+        assert_eq!(asked(&[], all), (vec![40], vec![64, 56]), "a length alone in its group is asked about itself");
+        assert_eq!(asked(&[56], all), (vec![63, 60, 56, 40], vec![64, 56]));
+        assert_eq!(all.first(|length| length == 60, |_| true), Some(60));
+        assert_eq!(all.below(60).collect::<Vec<_>>(), [56, 40]);
     }
 
     #[test]

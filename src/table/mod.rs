@@ -45,9 +45,8 @@
 //!
 //! Two stores, of narrow keys (MAC, IPv4 prefix) and wide ones (IPv6 prefix), as hash tables of cache-line buckets
 //! with chains of overflow buckets (`bucket.rs`, `store.rs`, `hash.rs`). A probe of a narrow key touches one cache line in the common
-//! case, a probe of a wide key one to miss and two to hit; the state is one more. Most keys that nobody lists are known by a bit
-//! in the CPU's caches and probe no bucket at all (`filter.rs`). A removed key
-//! leaves no tombstone and chains are kept as short as their keys allow, so look-ups cost the same after any history. Memory is
+//! case, a probe of a wide key one to miss and two to hit; the state is one more. Most prefixes below full length that nobody
+//! lists are known by a bit in the CPU's caches and probe no bucket at all (`filter.rs`). A removed key leaves no tombstone and chains are kept as short as their keys allow, so look-ups cost the same after any history. Memory is
 //! taken untouched from the operating system and becomes resident as it is used.
 //!
 //! Where this differs from the sketch it came from: values and states are halves of `AtomicU64` words, because only
@@ -92,7 +91,7 @@ use crate::sync::quiescent::{Generation, Grace};
 use crate::sync::{AtomicU64, Ordering, in_huge_pages, zeroed};
 
 pub use self::hash::Secret;
-pub use self::reader::{Prefixes, Reader, Station, Stations, VmSnapshot};
+pub use self::reader::{Prefix, Reader, Station, Stations, VmSnapshot};
 pub use self::writer::{Batch, NotSettled, TableError, Usage, Writer};
 
 /// How much a table can hold, fixed when it is made.
@@ -286,20 +285,20 @@ impl Table {
         }
     }
 
-    /// The bit of a key, and of the group of its length.
-    fn marks(&self, key: Key) -> (Mark, Option<Mark>) {
+    /// The bits of a prefix shorter than an address: its own, and that of the group of its length.
+    fn marks(&self, key: Key) -> Option<[Mark; 2]> {
         match key {
-            Key::Mac(scope, mac) => (self.filter.mac(mac_word(scope, mac)), None),
-            Key::Prefix(scope, IpNet::V4(net)) => {
+            Key::Prefix(scope, IpNet::V4(net)) if net.prefix_len() < 32 => {
                 let (address, length) = (net.addr(), net.prefix_len());
-                let of_group = (length < 32).then(|| self.ipv4_group(scope, address, group(length)));
-                (self.filter.ipv4(ipv4_word(scope, address, length)), of_group)
+                let own = self.filter.ipv4(ipv4_word(scope, address, length));
+                Some([own, self.ipv4_group(scope, address, group(length))])
             }
-            Key::Prefix(scope, IpNet::V6(net)) => {
+            Key::Prefix(scope, IpNet::V6(net)) if net.prefix_len() < 128 => {
                 let (address, length) = (net.addr(), net.prefix_len());
-                let of_group = (length < 128).then(|| self.ipv6_group(scope, address, group(length)));
-                (self.filter.ipv6(ipv6_words(scope, address, length)), of_group)
+                let own = self.filter.ipv6(ipv6_words(scope, address, length));
+                Some([own, self.ipv6_group(scope, address, group(length))])
             }
+            Key::Mac(..) | Key::Prefix(..) => None,
         }
     }
 

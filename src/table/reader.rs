@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use super::bucket::Narrow;
+use super::bucket::{IPV4, Narrow, WideKey};
 use super::lengths::InUse;
 use super::store::{Sought, View};
 use super::{Family, Generation, Table, VmState, ipv4_word, ipv6_words, mac_word, valid_in};
@@ -100,7 +100,7 @@ impl<'a> VmSnapshot<'a> {
     #[inline(always)]
     #[must_use]
     pub fn vm_by_mac(self, scope: Scope, mac: MacAddr) -> Option<VmIndex> {
-        self.vm_at(self.seek_mac(scope, mac)?)
+        self.vm_at(self.seek_mac(scope, mac))
     }
 
     /// The VM that lists an address, by the longest prefix. An IPv4-mapped IPv6 address is an IPv6 address.
@@ -111,13 +111,12 @@ impl<'a> VmSnapshot<'a> {
         self.vm_within(scope, address, self.seek_ip(scope, address))
     }
 
-    /// Asks the CPU for what [`vm_at`](Self::vm_at) will look at; nothing if certainly no VM lists this MAC.
+    /// Asks the CPU for what [`vm_at`](Self::vm_at) will look at.
     #[inline(always)]
     #[must_use]
-    pub fn seek_mac(self, scope: Scope, mac: MacAddr) -> Option<Station> {
-        let (table, word) = (self.table, mac_word(scope, mac));
-        let may = table.filter.may_hold(table.filter.mac(word));
-        may.then(|| Station(table.narrow.view().seek(table.mac(word))))
+    pub fn seek_mac(self, scope: Scope, mac: MacAddr) -> Station {
+        let table = self.table;
+        Station(table.narrow.view().seek(table.mac(mac_word(scope, mac))))
     }
 
     /// The VM that lists a MAC.
@@ -127,19 +126,61 @@ impl<'a> VmSnapshot<'a> {
         self.table.narrow.view().find(station.0, self.valid)
     }
 
-    /// Asks the CPU for what [`vm_within`](Self::vm_within) will look at first. Of most addresses that nobody lists it is
-    /// certain that there is nothing to look at.
+    /// Asks the CPU for what [`vm_within`](Self::vm_within) will look at first.
+    ///
+    /// A full address is looked at without a question, since nearly all of them are listed. Of most shorter prefixes that
+    /// nobody lists the filter says that there is nothing to look at.
     #[inline(always)]
     #[must_use]
-    pub fn seek_ip(self, scope: Scope, address: IpAddr) -> Prefixes {
-        let family = if address.is_ipv4() { Family::Ipv4 } else { Family::Ipv6 };
-        self.seek_among(scope, address, self.table.lengths.in_use(family, self.valid))
+    pub fn seek_ip(self, scope: Scope, address: IpAddr) -> Prefix {
+        let (lengths, full) = match address {
+            IpAddr::V4(_) => (self.table.lengths.in_use(Family::Ipv4, self.valid), 32),
+            IpAddr::V6(_) => (self.table.lengths.in_use(Family::Ipv6, self.valid), 128),
+        };
+        if lengths.full { self.seek_prefix(scope, address, full) } else { self.seek_below(scope, address, lengths) }
+    }
+
+    /// The VM that lists an address, by the longest prefix. `prefix` is what [`seek_ip`](Self::seek_ip) found for it.
+    #[inline(always)]
+    #[must_use]
+    pub fn vm_within(self, scope: Scope, address: IpAddr, mut prefix: Prefix) -> Option<VmIndex> {
+        loop {
+            let (vm, rest) = match prefix.0 {
+                Listed::Nowhere => return None,
+                Listed::Ipv4(sought, length) => (
+                    self.table.narrow.view().find(sought, self.valid | IPV4),
+                    self.table.lengths.in_use(Family::Ipv4, self.valid).below(length),
+                ),
+                Listed::Ipv6(sought, length) => (
+                    self.table.wide.view().find(sought, self.valid),
+                    self.table.lengths.in_use(Family::Ipv6, self.valid).below(length),
+                ),
+            };
+            if vm.is_some() || rest.is_empty() {
+                return vm;
+            }
+            prefix = self.seek_below(scope, address, rest);
+        }
     }
 
     #[inline(always)]
-    fn seek_among(self, scope: Scope, address: IpAddr, lengths: InUse) -> Prefixes {
+    fn seek_prefix(self, scope: Scope, address: IpAddr, length: u8) -> Prefix {
         let table = self.table;
-        let (first, rest) = match address {
+        Prefix(match address {
+            IpAddr::V4(address) => {
+                Listed::Ipv4(table.narrow.view().seek(table.ipv4(ipv4_word(scope, address, length))), length)
+            }
+            IpAddr::V6(address) => {
+                Listed::Ipv6(table.wide.view().seek(table.ipv6(ipv6_words(scope, address, length))), length)
+            }
+        })
+    }
+
+    /// The longest prefix of these lengths that may be listed.
+    #[inline(always)]
+    fn seek_below(self, scope: Scope, address: IpAddr, lengths: InUse) -> Prefix {
+        let table = self.table;
+        let length = match address {
             IpAddr::V4(address) => lengths.first(
                 |length| table.filter.may_hold(table.filter.ipv4(ipv4_word(scope, address, length))),
                 |group| table.filter.may_hold(table.ipv4_group(scope, address, group)),
@@ -149,33 +190,14 @@ impl<'a> VmSnapshot<'a> {
                 |group| table.filter.may_hold(table.ipv6_group(scope, address, group)),
             ),
         };
-        match (first, address) {
-            (None, _) => {}
-            (Some(length), IpAddr::V4(address)) => {
-                let _ = table.narrow.view().seek(table.ipv4(ipv4_word(scope, address, length)));
-            }
-            (Some(length), IpAddr::V6(address)) => {
-                let _ = table.wide.view().seek(table.ipv6(ipv6_words(scope, address, length)));
-            }
-        }
-        Prefixes { first, rest }
+        length.map_or(Prefix::NONE, |length| self.seek_prefix(scope, address, length))
     }
 
-    /// The VM that lists an address, by the longest of the prefixes that [`seek_ip`](Self::seek_ip) left for it.
+    /// Asks the CPU for what [`state`](Self::state) will look at.
     #[inline(always)]
-    #[must_use]
-    pub fn vm_within(self, scope: Scope, address: IpAddr, mut prefixes: Prefixes) -> Option<VmIndex> {
-        loop {
-            let (table, length) = (self.table, prefixes.first?);
-            let vm = match address {
-                IpAddr::V4(address) => table.narrow.find(table.ipv4(ipv4_word(scope, address, length)), self.valid),
-                IpAddr::V6(address) => table.wide.find(table.ipv6(ipv6_words(scope, address, length)), self.valid),
-            };
-            if vm.is_some() {
-                return vm;
-            }
-            // A prefix that nobody lists is seldom taken for one that somebody does.
-            prefixes = self.seek_among(scope, address, prefixes.rest);
+    pub fn seek_state(self, vm: VmIndex) {
+        if let Some(words) = self.table.state_words(vm) {
+            crate::cpu::prefetch(words);
         }
     }
 
@@ -202,11 +224,26 @@ pub struct Stations<'a> {
     store: View<'a, Narrow>,
 }
 
-/// Prefix lengths that an address may be listed with: the longest, and others that were not asked about.
+/// The longest prefix that an address may be listed with, on its way to be looked up.
 #[derive(Clone, Copy, Debug)]
-pub struct Prefixes {
-    first: Option<u8>,
-    rest: InUse,
+pub struct Prefix(Listed);
+
+/// Where a prefix may be listed, and its length.
+#[derive(Clone, Copy, Debug)]
+enum Listed {
+    Nowhere,
+    Ipv4(Sought<u64>, u8),
+    Ipv6(Sought<WideKey>, u8),
+}
+
+impl Prefix {
+    /// Of an address that is certainly nobody's.
+    pub const NONE: Self = Self(Listed::Nowhere);
+
+    #[cfg(all(test, loom))]
+    pub(super) fn is_none(self) -> bool {
+        matches!(self.0, Listed::Nowhere)
+    }
 }
 
 /// A MAC on its way to be looked up.
@@ -214,7 +251,7 @@ pub struct Prefixes {
 pub struct Station(Sought<u64>);
 
 impl Stations<'_> {
-    /// Hashes a MAC and asks the CPU for its line. The filter is not asked: nearly all of these are listed.
+    /// Hashes a MAC and asks the CPU for its line.
     #[inline(always)]
     #[must_use]
     pub fn seek(&self, mac: MacAddr) -> Station {

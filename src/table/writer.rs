@@ -337,9 +337,7 @@ impl Batch<'_> {
             Inserted::Taken(by) => Err(TableError::Taken { by }),
             Inserted::NoRoom => Err(room.err().unwrap_or(TableError::Crowded { capacity: table.capacity.keys })),
             Inserted::Added => {
-                let (mark, of_group) = table.marks(key);
-                filter.add(&table.filter, mark);
-                of_group.into_iter().for_each(|mark| filter.add(&table.filter, mark));
+                table.marks(key).into_iter().flatten().for_each(|mark| filter.add(&table.filter, mark));
                 if let Some((family, length)) = prefix(key) {
                     books.lengths.add(family, length);
                 }
@@ -357,9 +355,7 @@ impl Batch<'_> {
             KeyProbe::Wide(probe) => (wide.remove(&table.wide, probe, marks)?, &mut books.wide_keys),
         };
         *count -= 1;
-        let (mark, of_group) = table.marks(key);
-        filter.remove(mark);
-        of_group.into_iter().for_each(|mark| filter.remove(mark));
+        table.marks(key).into_iter().flatten().for_each(|mark| filter.remove(mark));
         if let Some((family, length)) = prefix(key) {
             books.lengths.subtract(family, length);
         }

@@ -277,6 +277,16 @@ impl Block {
         }
     }
 
+    /// Asks the CPU for what [`add_judged`](Self::add_judged) will add to.
+    #[inline(always)]
+    pub fn prefetch(&self, vm: Option<VmIndex>, direction: Direction) {
+        if let Some(counter) =
+            vm.and_then(|vm| self.vms.get(vm.0 as usize * VM_COUNTERS + direction as usize * TALLIES))
+        {
+            crate::cpu::prefetch(counter);
+        }
+    }
+
     /// A reading of one lane in which the balance holds. A worker that the kernel has taken off its CPU in the middle of
     /// an addition is waited for; of one that does not come back within about a second the reading may be uneven.
     #[must_use]
