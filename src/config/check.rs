@@ -3,15 +3,15 @@
 use std::collections::BTreeMap;
 
 use super::device::{End, Use};
-use super::{Config, Link, VlanKey, VlanScope, Wrong};
-use crate::model::{MacAddr, Mode};
-use crate::policy::UNRESTRICTED;
+use super::{Config, Link};
+use crate::policy::document::Wrong;
 
 impl Config {
     /// Everything that is wrong, in the order of the file.
     pub(super) fn faults(&self) -> Vec<Wrong> {
         let mut faults = Faults::default();
-        faults.0.extend(self.policy().err());
+        let section = |name: &str| self.section(name);
+        faults.0.extend(self.document().faults(section));
         let mut names: Vec<&str> = Vec::new();
         let mut devices: BTreeMap<&str, String> = BTreeMap::new();
         let mut ends: Vec<(End, String)> = Vec::new();
@@ -22,8 +22,6 @@ impl Config {
                 faults.add(key("name"), format!("two links are called `{}`", link.name));
             }
             names.push(&link.name);
-            faults.routers(&key("via"), link.via.iter().map(|via| (via.mac, via.vlan)));
-            faults.vlans(link, key);
             for (field, device) in [("inside", &link.inside), ("outside", &link.outside)] {
                 if let Some(other) = devices.insert(device.name(), key(field)) {
                     let message = format!("`{}` is also {other}; each port needs a device of its own", device.name());
@@ -40,20 +38,6 @@ impl Config {
         for (key, number) in [("table.vms", self.table.vms), ("table.keys", self.table.keys)] {
             faults.within(key, number, 1, 1 << 28, "");
         }
-        faults.routers("policy.via", self.policy.via.iter().map(|&mac| (mac, None)));
-        if self.policy.directions.is_empty() {
-            faults.add(
-                "policy.directions",
-                "no direction would be judged, so no rule applied; name one, or leave the key out",
-            );
-        }
-        let mut relays: Vec<&str> = Vec::new();
-        for (at, relay) in self.policy.relays.iter().enumerate() {
-            if relays.contains(&relay.name.as_str()) {
-                faults.add(format!("policy.relay[{at}].name"), format!("two relays are called `{}`", relay.name));
-            }
-            relays.push(&relay.name);
-        }
         if self.dpdk.file_prefix.is_empty() || self.dpdk.file_prefix.contains(['/', '%', ' ']) {
             faults.add("dpdk.file_prefix", "a name without `/`, `%` and blanks is needed");
         }
@@ -68,31 +52,12 @@ impl Config {
     /// What is allowed, and for a laboratory: said wherever a configuration is looked at.
     #[must_use]
     pub fn remarks(&self) -> Vec<Wrong> {
-        let mut remarks = Faults::default();
-        if self.policy.public_ipv4 == crate::policy::PublicIpv4::Any {
-            let message =
-                "`any`: a VM whose `public_ipv4` is a private address may send mail; this is for laboratories";
-            remarks.add("policy.public_ipv4", message);
-        }
-        if self.policy.mode == Mode::Monitor {
-            remarks.add("policy.mode", "`monitor`: no rule is enforced, what would be denied is only counted");
-        }
-        for (name, _) in self.classes.iter().filter(|(_, class)| class.mode == Mode::Monitor) {
-            let message = "`monitor`: its VMs are denied nothing, what would be is only counted";
-            remarks.add(format!("class.{name}.mode"), message);
-        }
-        if self.policy.unknown_class == UNRESTRICTED {
-            let message = "`unrestricted`: whoever the inventory does not know may send mail";
-            remarks.add("policy.unknown_class", message);
-        }
-        for (at, link) in self.links.iter().enumerate() {
-            if !link.scopes.is_empty() && !link.scopes.contains_key(&VlanKey::Rest) {
-                let message = "VLANs that are not listed are scope 0, which a VM on a trunk may choose; say \"*\" = \"refuse\", \
-                               or \"*\" = 0 if that is meant";
-                remarks.add(format!("link[{at}].scopes"), message);
-            }
-        }
-        remarks.0
+        self.document().remarks(|name| self.section(name))
+    }
+
+    /// How the section of a link is called in the file.
+    fn section(&self, link: &str) -> String {
+        format!("link[{}]", self.links.iter().position(|other| other.name == link).unwrap_or(0))
     }
 }
 
@@ -107,34 +72,6 @@ impl Faults {
     fn within(&mut self, key: impl Into<String>, number: u32, least: u32, most: u32, unit: &str) {
         if !(least..=most).contains(&number) {
             self.add(key, format!("{number} is not between {least} and {most}{unit}"));
-        }
-    }
-
-    /// Each once, and each a station's.
-    fn routers(&mut self, key: &str, routers: impl Iterator<Item = (MacAddr, Option<u16>)>) {
-        let mut seen = Vec::new();
-        for router in routers {
-            let (mac, vlan) = router;
-            if mac.is_group() {
-                self.add(key, format!("{mac} is a group address; a router has one of its own"));
-            }
-            if mac == MacAddr([0; 6]) {
-                self.add(key, format!("{mac} is nobody's address; a router has one of its own"));
-            }
-            if let Some(vlan) = vlan.filter(|vlan| !(1..=4095).contains(vlan)) {
-                self.add(key, format!("{vlan} is not a VLAN id from 1 to 4095; leave `vlan` out for all of them"));
-            }
-            if seen.contains(&router) {
-                self.add(key, format!("{mac} is listed twice"));
-            }
-            seen.push(router);
-        }
-    }
-
-    /// Untagged frames are let through without a look at the link's VLANs.
-    fn vlans(&mut self, link: &Link, key: impl Fn(&str) -> String) {
-        if link.scopes.get(&VlanKey::Vlan(0)) == Some(&VlanScope::Refuse) {
-            self.add(key("scopes"), "\"0\": untagged frames cannot be refused");
         }
     }
 

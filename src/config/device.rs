@@ -1,11 +1,9 @@
-//! How devices and prefixes are written.
+//! How devices are written.
 
 use std::fmt;
-use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
-use ipnet::IpNet;
-use serde::{Deserialize, Deserializer};
+use serde::Deserialize;
 
 /// A port's device: a PCI address (`0000:03:00.0`, with device arguments behind a comma if need be) or the description
 /// of a virtual one (`net_pcap0,rx_pcap=in.pcap`).
@@ -142,17 +140,6 @@ fn pci_address(text: &str) -> Option<String> {
     let hex = |part: &str, digits: usize| part.len() == digits && part.bytes().all(|b| b.is_ascii_hexdigit());
     let valid = parts.next().is_none() && hex(domain, 4) && hex(bus, 2) && hex(device, 2) && hex(function, 1);
     valid.then(|| format!("{domain}:{bus}:{device}.{function}").to_ascii_lowercase())
-}
-
-/// `10.0.0.5` as well as `10.0.0.0/24`.
-pub(super) fn address_or_prefix<'de, D: Deserializer<'de>>(deserializer: D) -> Result<IpNet, D::Error> {
-    let text = String::deserialize(deserializer)?;
-    let address = text.parse::<IpAddr>().map(IpNet::from);
-    address.or_else(|_| text.parse::<IpNet>()).map_err(|_| {
-        serde::de::Error::custom(format!(
-            "`{text}` is not an IP address or prefix; write 198.51.100.25 or 2001:db8::/64"
-        ))
-    })
 }
 
 #[cfg(test)]

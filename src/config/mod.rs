@@ -8,22 +8,18 @@ mod check;
 mod device;
 #[cfg(test)]
 mod tests;
-mod vlan;
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::path::{Path, PathBuf};
 
-use ipnet::IpNet;
 use serde::Deserialize;
 
 pub use device::Device;
-pub use vlan::{Via, VlanKey, VlanScope};
 
 use crate::failure::{Cause, Failure};
-use crate::model::{Direction, MacAddr, Mode};
-use crate::policy::{Class, Classes, PortRange, PublicIpv4, RESTRICTED, Relay, Routers, Settings, UNRESTRICTED};
-use crate::text::{did_you_mean, suggestion};
+use crate::policy::Settings;
+use crate::policy::document::{ClassSection, Document, LinkSection, PolicySection, Via, VlanKey, VlanScope, Wrong};
+use crate::text::suggestion;
 
 /// Everything the file says.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
@@ -160,84 +156,6 @@ const fn yes() -> bool {
     true
 }
 
-/// `[policy]`
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct PolicySection {
-    /// When identity matters.
-    pub identity: IdentityLevel,
-    /// What happens to a denied frame.
-    pub deny: Deny,
-    /// Which directions are judged.
-    pub directions: Vec<Direction>,
-    /// Class of frames that no VM answers for.
-    pub unknown_class: String,
-    /// `monitor`: deny nothing, count what would be denied.
-    pub mode: Mode,
-    /// `any`: a VM's public address may be a private one.
-    pub public_ipv4: PublicIpv4,
-    /// MACs of routers between VMs and box.
-    pub via: Vec<MacAddr>,
-    /// Peers that every VM may reach.
-    #[serde(rename = "relay")]
-    pub relays: Vec<RelaySection>,
-}
-
-impl Default for PolicySection {
-    fn default() -> Self {
-        Self {
-            identity: IdentityLevel::Mail,
-            deny: Deny::Drop,
-            directions: Direction::ALL.to_vec(),
-            unknown_class: RESTRICTED.into(),
-            mode: Mode::Enforce,
-            public_ipv4: PublicIpv4::Public,
-            via: Vec::new(),
-            relays: Vec::new(),
-        }
-    }
-}
-
-/// `policy.identity`
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum IdentityLevel {
-    /// Where a mail port or an opaque frame is judged.
-    Mail,
-}
-
-/// `policy.deny`
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Deny {
-    /// Silently.
-    Drop,
-}
-
-/// `[[policy.relay]]`
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct RelaySection {
-    /// Unique; for people.
-    pub name: String,
-    /// An address or prefix.
-    #[serde(deserialize_with = "device::address_or_prefix")]
-    pub prefix: IpNet,
-    /// The ports it may be reached on.
-    pub ports: Vec<PortRange>,
-}
-
-/// `[class.NAME]`
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct ClassSection {
-    /// The closed TCP ports.
-    pub ports: Vec<PortRange>,
-    /// `monitor`: VMs of this class are watched, not enforced.
-    #[serde(default)]
-    pub mode: Mode,
-}
-
 /// `[table]`
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -356,72 +274,31 @@ impl Config {
         }
     }
 
-    /// What workers need of it.
+    /// What it says of policy.
+    #[must_use]
+    pub fn document(&self) -> Document {
+        let links = self.links.iter().map(|link| {
+            let section = LinkSection { scopes: link.scopes.clone(), via: link.via.clone() };
+            (link.name.clone(), section)
+        });
+        Document { policy: self.policy.clone(), classes: self.classes.clone(), links: links.collect() }
+    }
+
+    /// How its links are called, by their index.
+    #[must_use]
+    pub fn link_names(&self) -> Vec<String> {
+        self.links.iter().map(|link| link.name.clone()).collect()
+    }
+
+    /// What workers need of it. A configuration that was not refused has it.
     ///
     /// # Errors
     /// A class or relay that cannot be.
     pub fn policy(&self) -> Result<Settings, Wrong> {
-        let restricted = match self.classes.get(RESTRICTED) {
-            Some(section) => class(RESTRICTED, section),
-            None => Classes::default().get(crate::model::ClassId::RESTRICTED).clone(),
-        };
-        if self.classes.contains_key(UNRESTRICTED) {
-            return wrong("class.unrestricted", "the built-in class closes no port and cannot be changed; add another");
-        }
-        for name in self.classes.keys() {
-            let plain = |b: u8| b.is_ascii_alphanumeric() || b"._-".contains(&b);
-            if name.is_empty() || name.len() > 64 || !name.bytes().all(plain) {
-                return wrong(format!("class.{name}"), "a class's name has 1 to 64 of A-Z a-z 0-9 . _ -");
-            }
-        }
-        let own = self.classes.iter().filter(|(name, _)| *name != RESTRICTED);
-        let classes = Classes::new(restricted, own.map(|(name, section)| class(name, section)))
-            .map_err(|error| Wrong("class".into(), error.to_string()))?;
-        let Some(unknown_class) = classes.find(&self.policy.unknown_class) else {
-            let message = format!(
-                "there is no class `{}`{}",
-                self.policy.unknown_class,
-                did_you_mean(&self.policy.unknown_class, classes.iter().map(|class| class.name.as_str()))
-            );
-            return wrong("policy.unknown_class", message);
-        };
-        for (at, relay) in self.policy.relays.iter().enumerate() {
-            if relay.ports.is_empty() {
-                return wrong(format!("policy.relay[{at}].ports"), "a relay without ports covers nothing");
-            }
-            if relay.prefix.trunc() != relay.prefix {
-                let message = format!("{} has host bits set; did you mean {}?", relay.prefix, relay.prefix.trunc());
-                return wrong(format!("policy.relay[{at}].prefix"), message);
-            }
-        }
-        Ok(Settings {
-            classes,
-            unknown_class,
-            mode: self.policy.mode,
-            public_ipv4: self.policy.public_ipv4,
-            judge_egress: self.policy.directions.contains(&Direction::Egress),
-            judge_ingress: self.policy.directions.contains(&Direction::Ingress),
-            via: Routers::new(self.policy.via.clone(), self.links.iter().map(Link::routers).collect()),
-            relays: self.policy.relays.iter().map(relay).collect(),
-            scopes: self.links.iter().map(Link::vlan_scopes).collect(),
-        })
+        let nothing = || Wrong("policy".into(), "it cannot be".into());
+        let first = |faults: Vec<Wrong>| faults.into_iter().next().unwrap_or_else(nothing);
+        self.document().settings(&self.link_names()).map_err(first)
     }
-}
-
-/// A key, and what is wrong with its value.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Wrong(pub String, pub String);
-
-impl fmt::Display for Wrong {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.0, self.1)
-    }
-}
-
-impl std::error::Error for Wrong {}
-
-fn wrong<T>(key: impl Into<String>, message: impl Into<String>) -> Result<T, Wrong> {
-    Err(Wrong(key.into(), message.into()))
 }
 
 /// A remark on what the documentation plans and this version refuses.
@@ -436,12 +313,4 @@ fn later(message: &str) -> &'static str {
         "unknown field `deny`",
     ];
     if LATER.iter().any(|unknown| message.starts_with(unknown)) { "; not in this version" } else { "" }
-}
-
-fn class(name: &str, section: &ClassSection) -> Class {
-    Class { name: name.into(), ports: section.ports.iter().copied().collect(), mode: section.mode }
-}
-
-fn relay(section: &RelaySection) -> Relay {
-    Relay { name: section.name.clone(), prefix: section.prefix, ports: section.ports.iter().copied().collect() }
 }

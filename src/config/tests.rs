@@ -1,8 +1,8 @@
 //! Files that are fine, and files that are not.
 
 use super::*;
-use crate::model::ClassId;
-use crate::model::{Scope, VlanId};
+use crate::model::{ClassId, Mode, Scope, VlanId};
+use crate::policy::Classes;
 
 fn parse(text: &str) -> Result<Config, String> {
     Config::parse(text, Path::new("portcullis.toml")).map_err(|error| error.to_string())

@@ -86,7 +86,7 @@ impl fmt::Debug for PortSet {
 
 /// One port or several in a row; as text `25` or `2000-2010`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(try_from = "PortText", into = "String")]
+#[serde(try_from = "PortText", into = "PortText")]
 pub struct PortRange {
     /// Smallest port.
     pub first: u16,
@@ -130,14 +130,14 @@ impl fmt::Display for PortRange {
     }
 }
 
-impl From<PortRange> for String {
+impl From<PortRange> for PortText {
     fn from(range: PortRange) -> Self {
-        range.to_string()
+        if range.first == range.last { Self::Number(range.first) } else { Self::Text(range.to_string()) }
     }
 }
 
-/// A port as the configuration may write it: `25` or `"2000-2010"`.
-#[derive(Deserialize)]
+/// A port as people write it: `25` or `"2000-2010"`.
+#[derive(Serialize, Deserialize)]
 #[serde(untagged, expecting = "expected a TCP port (25) or a range of them (\"2000-2010\")")]
 enum PortText {
     Number(u16),

@@ -18,6 +18,7 @@
 mod batch;
 mod class;
 mod decide;
+pub mod document;
 mod explain;
 mod identity;
 mod record;

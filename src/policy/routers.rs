@@ -36,6 +36,18 @@ impl Routers {
         self.everywhere.binary_search(&mac).is_ok() || self.links.get(link.0).is_some_and(|all| all.iter().any(here))
     }
 
+    /// Those that stand on every link.
+    #[must_use]
+    pub fn everywhere(&self) -> &[MacAddr] {
+        &self.everywhere
+    }
+
+    /// Those that stand on this link only.
+    #[must_use]
+    pub fn of(&self, link: LinkIndex) -> &[LinkRouter] {
+        self.links.get(link.0).map_or(&[], Vec::as_slice)
+    }
+
     /// Every router's MAC, wherever it stands.
     pub fn macs(&self) -> impl Iterator<Item = MacAddr> + '_ {
         self.everywhere.iter().copied().chain(self.links.iter().flatten().map(|router| router.mac))

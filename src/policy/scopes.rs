@@ -27,6 +27,18 @@ impl VlanScopes {
         Self { listed, rest }
     }
 
+    /// What is said of single VLANs, ascending.
+    #[must_use]
+    pub fn listed(&self) -> &[(VlanId, Option<Scope>)] {
+        &self.listed
+    }
+
+    /// What is said of VLANs from 1 to 4095 that are not listed.
+    #[must_use]
+    pub fn rest(&self) -> Option<Scope> {
+        self.rest
+    }
+
     /// Scope of a VLAN, or of untagged frames; none if it is refused.
     #[inline]
     #[must_use]

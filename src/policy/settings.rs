@@ -3,13 +3,13 @@
 
 use std::net::IpAddr;
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use super::{Classes, Relay, Routers, TooManyClasses, VlanScopes};
 use crate::model::{ClassId, Direction, Mode, Scope, VlanId, Way};
 
 /// What may stand as a VM's public address, which lifts its restriction.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum PublicIpv4 {
     /// Addresses that are public, so that an inventory which fills the field with private ones frees nobody.
@@ -40,6 +40,8 @@ pub struct Settings {
     pub relays: Vec<Relay>,
     /// For each link, the scopes of its VLANs.
     pub scopes: Vec<VlanScopes>,
+    /// How links are called, by their index.
+    pub links: Vec<String>,
 }
 
 impl Default for Settings {
@@ -54,6 +56,7 @@ impl Default for Settings {
             via: Routers::default(),
             relays: Vec::new(),
             scopes: Vec::new(),
+            links: Vec::new(),
         }
     }
 }

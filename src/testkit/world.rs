@@ -6,9 +6,10 @@ use std::sync::atomic::AtomicU64;
 use crossbeam::utils::CachePadded;
 
 use super::station::Station;
-use crate::config::{ClassSection, Config, Link, RelaySection, Via, VlanKey, VlanScope};
+use crate::config::{Config, Link};
 use crate::dataplane::{LinkQueues, Pipeline, QueuePair, Responder, Witness, Worker};
 use crate::model::{Direction, LinkIndex, MacAddr, Mode, Scope, VmIndex, Way};
+use crate::policy::document::{ClassSection, RelaySection, Via, VlanKey, VlanScope};
 use crate::policy::{self, Decision, DropReason, Observed, PortRange, Settings, Snapshot, Tally, Verdict};
 use crate::port::memory::{Burst, Frame, Sink, Source};
 use crate::table::Capacity;

@@ -1,17 +1,17 @@
-//! What `[[link]]` says of VLANs: their scopes, and the routers in them.
+//! What is said of a link's VLANs: their scopes, and the routers in them.
 
 use std::fmt;
 
 use serde::de::{self, MapAccess, Visitor};
-use serde::{Deserialize, Deserializer};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use super::Link;
-use crate::model::{MacAddr, Scope, VlanId};
-use crate::policy::{LinkRouter, VlanScopes};
+use super::LinkSection;
+use crate::model::{LinkIndex, MacAddr, Scope, VlanId};
+use crate::policy::{LinkRouter, Settings, VlanScopes};
 
 /// A VLAN as a key of `scopes`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
-#[serde(try_from = "String")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
 pub enum VlanKey {
     /// One, or `0` for untagged frames.
     Vlan(u16),
@@ -37,6 +37,15 @@ impl TryFrom<String> for VlanKey {
     }
 }
 
+impl From<VlanKey> for String {
+    fn from(key: VlanKey) -> Self {
+        match key {
+            VlanKey::Vlan(id) => id.to_string(),
+            VlanKey::Rest => "*".into(),
+        }
+    }
+}
+
 /// What becomes of a VLAN's frames.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum VlanScope {
@@ -55,6 +64,21 @@ impl VlanScope {
     }
 }
 
+impl From<Option<Scope>> for VlanScope {
+    fn from(scope: Option<Scope>) -> Self {
+        scope.map_or(Self::Refuse, Self::Scope)
+    }
+}
+
+impl Serialize for VlanScope {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::Scope(scope) => serializer.serialize_u16(scope.0),
+            Self::Refuse => serializer.serialize_str("refuse"),
+        }
+    }
+}
+
 impl<'de> Deserialize<'de> for VlanScope {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct Read;
@@ -69,6 +93,12 @@ impl<'de> Deserialize<'de> for VlanScope {
             fn visit_i64<E: de::Error>(self, number: i64) -> Result<VlanScope, E> {
                 let scope =
                     u16::try_from(number).map_err(|_| E::invalid_value(de::Unexpected::Signed(number), &self))?;
+                Ok(VlanScope::Scope(Scope(scope)))
+            }
+
+            fn visit_u64<E: de::Error>(self, number: u64) -> Result<VlanScope, E> {
+                let scope =
+                    u16::try_from(number).map_err(|_| E::invalid_value(de::Unexpected::Unsigned(number), &self))?;
                 Ok(VlanScope::Scope(Scope(scope)))
             }
 
@@ -93,15 +123,24 @@ pub struct Via {
     pub vlan: Option<u16>,
 }
 
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct InVlan {
+    mac: MacAddr,
+    vlan: u16,
+}
+
+impl Serialize for Via {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self.vlan {
+            Some(vlan) => InVlan { mac: self.mac, vlan }.serialize(serializer),
+            None => self.mac.serialize(serializer),
+        }
+    }
+}
+
 impl<'de> Deserialize<'de> for Via {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        #[derive(Deserialize)]
-        #[serde(deny_unknown_fields)]
-        struct InVlan {
-            mac: MacAddr,
-            vlan: u16,
-        }
-
         struct Read;
 
         impl<'de> Visitor<'de> for Read {
@@ -125,7 +164,18 @@ impl<'de> Deserialize<'de> for Via {
     }
 }
 
-impl Link {
+impl LinkSection {
+    /// What settings say of a link.
+    pub(super) fn of(settings: &Settings, link: usize) -> Self {
+        let scopes = settings.scopes.get(link).cloned().unwrap_or_default();
+        let listed = scopes.listed().iter().map(|&(vlan, scope)| (VlanKey::Vlan(vlan.0), scope.into()));
+        // What is not said is scope 0.
+        let rest = (scopes.rest() != Some(Scope(0))).then(|| (VlanKey::Rest, scopes.rest().into()));
+        let via = |router: &LinkRouter| Via { mac: router.mac, vlan: router.vlan.map(|vlan| vlan.0) };
+        let routers = settings.via.of(LinkIndex(link));
+        Self { scopes: listed.chain(rest).collect(), via: routers.iter().map(via).collect() }
+    }
+
     pub(super) fn vlan_scopes(&self) -> VlanScopes {
         let listed = self.scopes.iter().filter_map(|(key, scope)| match key {
             VlanKey::Vlan(vlan) => Some((VlanId(*vlan), scope.scope())),

@@ -1,0 +1,107 @@
+//! What makes sense together: every fault of a document, not only the first, and what is allowed but should be known.
+
+use super::vlan::{Via, VlanKey, VlanScope};
+use super::{Document, LinkSection, Wrong};
+use crate::model::{MacAddr, Mode};
+use crate::policy::{PublicIpv4, UNRESTRICTED};
+
+impl Document {
+    /// Everything that is wrong; `key` says how a link's section is called.
+    pub fn faults(&self, key: impl Fn(&str) -> String) -> Vec<Wrong> {
+        let mut faults = Faults::default();
+        faults.0.extend(self.classes_and_unknown().err());
+        for (name, link) in &self.links {
+            faults.link(link, &key(name));
+        }
+        faults.routers("policy.via", self.policy.via.iter().map(|&mac| Via { mac, vlan: None }));
+        if self.policy.directions.is_empty() {
+            faults.add(
+                "policy.directions",
+                "no direction would be judged, so no rule applied; name one, or leave the key out",
+            );
+        }
+        let mut relays: Vec<&str> = Vec::new();
+        for (at, relay) in self.policy.relays.iter().enumerate() {
+            if relay.ports.is_empty() {
+                faults.add(format!("policy.relay[{at}].ports"), "a relay without ports covers nothing");
+            }
+            if relay.prefix.trunc() != relay.prefix {
+                let message = format!("{} has host bits set; did you mean {}?", relay.prefix, relay.prefix.trunc());
+                faults.add(format!("policy.relay[{at}].prefix"), message);
+            }
+            if relays.contains(&relay.name.as_str()) {
+                faults.add(format!("policy.relay[{at}].name"), format!("two relays are called `{}`", relay.name));
+            }
+            relays.push(&relay.name);
+        }
+        faults.0
+    }
+
+    /// What is allowed and should be known; `key` says how a link's section is called.
+    #[must_use]
+    pub fn remarks(&self, key: impl Fn(&str) -> String) -> Vec<Wrong> {
+        let mut remarks = Faults::default();
+        if self.policy.public_ipv4 == PublicIpv4::Any {
+            let message =
+                "`any`: a VM whose `public_ipv4` is a private address may send mail; this is for laboratories";
+            remarks.add("policy.public_ipv4", message);
+        }
+        if self.policy.mode == Mode::Monitor {
+            remarks.add("policy.mode", "`monitor`: no rule is enforced, what would be denied is only counted");
+        }
+        for (name, _) in self.classes.iter().filter(|(_, class)| class.mode == Mode::Monitor) {
+            let message = "`monitor`: its VMs are denied nothing, what would be is only counted";
+            remarks.add(format!("class.{name}.mode"), message);
+        }
+        if self.policy.unknown_class == UNRESTRICTED {
+            let message = "`unrestricted`: whoever the inventory does not know may send mail";
+            remarks.add("policy.unknown_class", message);
+        }
+        for (name, link) in &self.links {
+            if !link.scopes.is_empty() && !link.scopes.contains_key(&VlanKey::Rest) {
+                let message = "VLANs that are not listed are scope 0, which a VM on a trunk may choose; say \"*\" = \"refuse\", \
+                               or \"*\" = 0 if that is meant";
+                remarks.add(format!("{}.scopes", key(name)), message);
+            }
+        }
+        remarks.0
+    }
+}
+
+#[derive(Default)]
+struct Faults(Vec<Wrong>);
+
+impl Faults {
+    fn add(&mut self, key: impl Into<String>, message: impl Into<String>) {
+        self.0.push(Wrong(key.into(), message.into()));
+    }
+
+    fn link(&mut self, link: &LinkSection, key: &str) {
+        self.routers(&format!("{key}.via"), link.via.iter().copied());
+        // Untagged frames are let through without a look at the link's VLANs.
+        if link.scopes.get(&VlanKey::Vlan(0)) == Some(&VlanScope::Refuse) {
+            self.add(format!("{key}.scopes"), "\"0\": untagged frames cannot be refused");
+        }
+    }
+
+    /// Each once, and each a station's.
+    fn routers(&mut self, key: &str, routers: impl Iterator<Item = Via>) {
+        let mut seen = Vec::new();
+        for router in routers {
+            let Via { mac, vlan } = router;
+            if mac.is_group() {
+                self.add(key, format!("{mac} is a group address; a router has one of its own"));
+            }
+            if mac == MacAddr([0; 6]) {
+                self.add(key, format!("{mac} is nobody's address; a router has one of its own"));
+            }
+            if let Some(vlan) = vlan.filter(|vlan| !(1..=4095).contains(vlan)) {
+                self.add(key, format!("{vlan} is not a VLAN id from 1 to 4095; leave `vlan` out for all of them"));
+            }
+            if seen.contains(&router) {
+                self.add(key, format!("{mac} is listed twice"));
+            }
+            seen.push(router);
+        }
+    }
+}
