@@ -6,6 +6,7 @@
 //! - `daemon`: `run` and the commands that talk to it
 //! - `life`: signals, threads that stand still, and what a supervisor hears
 //! - `links`: a port that loses its link
+//! - `policy`: policy that changes while frames flow
 //! - `store`: what outlasts the process
 //! - `words`: what commands print, for people in any width and for programs
 //! - `writing`: what wants to write and cannot, which stops nothing
@@ -32,6 +33,8 @@ mod life;
 mod links;
 #[path = "appliance/netns.rs"]
 mod netns;
+#[path = "appliance/policy.rs"]
+mod policy;
 #[path = "appliance/replay.rs"]
 mod replay;
 #[path = "appliance/store.rs"]

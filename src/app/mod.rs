@@ -8,6 +8,8 @@ pub mod log;
 #[cfg(feature = "dpdk")]
 pub mod ports;
 #[cfg(feature = "dpdk")]
+pub mod reload;
+#[cfg(feature = "dpdk")]
 pub mod replay;
 #[cfg(feature = "dpdk")]
 pub mod run;

@@ -14,6 +14,7 @@ use tracing::{error, info, warn};
 use super::boot::{Asked, Prepared};
 use super::engine::{Engine, Shared};
 use super::log;
+use super::reload;
 use super::store;
 use super::vms;
 use super::watch::life::{Life, Running, Stop, Thread};
@@ -78,7 +79,9 @@ impl Run {
         signals.take_over_real_time().map_err(refused)?;
         let board = Arc::new(Board::new(config.links.len()));
         let ledger = Arc::new(ledger(&config, &engine.shared, &board));
-        let state = State::new(registry, Arc::clone(&ledger)).with_dpdk_version(eal.version());
+        let state = State::new(registry, Arc::clone(&ledger))
+            .with_dpdk_version(eal.version())
+            .with_reload(reload::of(self.asked.config.clone(), config.clone()));
         let server = Server::start(socket, state)
             .map_err(|error| Failure::new(Cause::Os, format_args!("the control socket cannot be served: {error}")))?;
         let links = LinkThread::start(&config, &engine.shared, &board).map_err(refused)?;
@@ -94,6 +97,9 @@ impl Run {
 
         let fault = loop {
             signals.arrived().for_each(|sentence| warn!("{sentence}"));
+            if signals.wants_reload() {
+                reload::say(server.reload());
+            }
             match life.turn() {
                 None => {}
                 Some(Stop::Asked) => break None,

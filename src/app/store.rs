@@ -6,14 +6,16 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use tracing::{error, info};
+use tracing::{error, info, warn};
 
 use crate::failure::{Cause, Failure};
 use crate::model::Revision;
+use crate::policy::document::Document;
 use crate::store::open::{self, Examined, Opened};
 use crate::store::writer::Store;
 use crate::vm::edit::Edit;
 use crate::vm::journal::NoJournal;
+use crate::vm::policy::PolicyEdit;
 use crate::vm::record::VmSet;
 use crate::vm::registry::Registry;
 
@@ -43,7 +45,10 @@ pub fn open(path: Option<&Path>, exit_code: fn(Cause) -> i32) -> Option<Opened> 
 /// # Errors
 /// There can be no thread that writes.
 pub fn load(opened: Option<Opened>, mut registry: Registry) -> Result<Registry, Failure> {
-    let Some(Opened { vms, revision, files, .. }) = opened else { return Ok(registry) };
+    let Some(Opened { vms, policy, revision, files, .. }) = opened else { return Ok(registry) };
+    if let Some(policy) = policy {
+        take_policy(&mut registry, policy);
+    }
     let (count, left_out) = (vms.len(), take(&mut registry, vms));
     for (id, error) in left_out.iter().take(NAMED) {
         error!("VM {id} of the store is left out, and stays in it until that VM is set anew: {error}");
@@ -59,6 +64,23 @@ pub fn load(opened: Option<Opened>, mut registry: Registry) -> Result<Registry, 
     info!("the store: {count} VMs, revision {}", revision.0);
     let store = Store::start(files, revision).map_err(|error| Failure::new(Cause::Os, error))?;
     Ok(registry.with_journal(store, revision))
+}
+
+/// The policy that was set over the socket, as far as this box has its links. Without it the configuration's holds.
+fn take_policy(registry: &mut Registry, mut policy: Document) {
+    let links = &registry.settings().links;
+    let gone: Vec<String> = policy.links.keys().filter(|name| !links.contains(name)).cloned().collect();
+    for link in gone {
+        warn!("the policy of the store speaks of link {link}, which is not configured any more: that part is left out");
+        policy.links.remove(&link);
+    }
+    match registry.apply([Edit::Policy(Box::new(PolicyEdit::Set(policy)))]) {
+        Ok(_) => info!(
+            "the policy is the one that was set over the control socket, not the configuration's (`portcullis reload` \
+             returns to that)"
+        ),
+        Err((_, error)) => error!("the policy of the store cannot be, the configuration's holds: {error}"),
+    }
 }
 
 /// All at once, or if that cannot be one by one. Those that cannot be, and why.

@@ -186,7 +186,7 @@ impl FromStr for Moment {
 }
 
 impl Only {
-    fn put(&self, params: &mut Map<String, Value>) {
+    pub(super) fn put(&self, params: &mut Map<String, Value>) {
         let Some(Moment { revision, boot }) = self.if_revision else { return };
         params.insert("if_revision".into(), revision.into());
         if let Some(boot) = boot {

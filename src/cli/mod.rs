@@ -5,6 +5,7 @@ mod check;
 mod exit;
 mod layout;
 mod out;
+mod policy;
 mod records;
 mod remote;
 mod render;
@@ -61,6 +62,10 @@ enum Command {
     Check(check::CheckArgs),
     /// Change and show the VMs of a running daemon
     Vm(Box<vm::VmArgs>),
+    /// Show and change what decides beside the VMs, on a running daemon
+    Policy(policy::PolicyArgs),
+    /// Make a running daemon read its configuration file again
+    Reload(policy::ReloadArgs),
     /// What a running daemon received, forwarded and dropped
     Stats(remote::StatsArgs),
     /// Examine or export what the daemon keeps on disk
@@ -136,6 +141,8 @@ impl Command {
             Self::Run(args) => args.json(),
             Self::Check(args) => args.json(),
             Self::Vm(args) => args.json(),
+            Self::Policy(args) => args.json(),
+            Self::Reload(args) => args.json(),
             Self::Stats(args) => args.json(),
             Self::Store(args) => args.json(),
             Self::Version(args) => args.json(),
@@ -165,6 +172,8 @@ fn dispatch(command: Command) -> Result<(), Failure> {
         Command::Run(args) => args.run(),
         Command::Check(args) => args.run(),
         Command::Vm(args) => args.run(),
+        Command::Policy(args) => args.run(),
+        Command::Reload(args) => args.run(),
         Command::Stats(args) => args.run(),
         Command::Store(args) => args.run(),
         Command::Version(args) => args.run(),

@@ -6,6 +6,7 @@
 
 mod check;
 mod device;
+mod reload;
 #[cfg(test)]
 mod tests;
 

@@ -11,6 +11,7 @@ pub mod client;
 pub mod handler;
 mod params;
 pub mod reading;
+pub mod reload;
 pub mod rpc;
 pub mod server;
 pub mod socket;

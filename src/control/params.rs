@@ -13,10 +13,23 @@ use super::rpc::{
 use crate::policy::Tally;
 use crate::text::did_you_mean;
 use crate::text::plain;
+use crate::vm::policy::PolicyEdit;
 use crate::vm::record::VmId;
 
 /// Every method there is.
-pub const METHODS: [&str; 7] = ["version", "vm.set", "vm.patch", "vm.delete", "vm.get", "vm.list", "stats.get"];
+pub const METHODS: [&str; 11] = [
+    "version",
+    "vm.set",
+    "vm.patch",
+    "vm.delete",
+    "vm.get",
+    "vm.list",
+    "policy.get",
+    "policy.set",
+    "policy.patch",
+    "config.reload",
+    "stats.get",
+];
 
 /// The call that a method and the JSON text of its parameters stand for.
 pub(super) fn call(method: &str, params: &str) -> Result<Call, RpcError> {
@@ -47,6 +60,22 @@ pub(super) fn call(method: &str, params: &str) -> Result<Call, RpcError> {
                     Err(RpcError::new(Kind::InvalidParams, message).with("path", "limit"))
                 }
             }
+        }
+        "policy.get" => {
+            let Params { extra: Nothing, own: Empty {} } = read(params)?;
+            Ok(Call::PolicyGet)
+        }
+        "policy.set" => {
+            let Params { extra: If { guard }, own: document } = read(params)?;
+            Ok(Call::PolicyChange { edit: Box::new(PolicyEdit::Set(document)), guard })
+        }
+        "policy.patch" => {
+            let Params { extra: If { guard }, own: patch } = read(params)?;
+            Ok(Call::PolicyChange { edit: Box::new(PolicyEdit::Patch(patch)), guard })
+        }
+        "config.reload" => {
+            let Params { extra: If { guard }, own: Empty {} } = read(params)?;
+            Ok(Call::ConfigReload { guard })
         }
         "stats.get" => {
             let Params { extra: Nothing, own: stats } = read::<_, Stats>(params)?;

@@ -11,8 +11,11 @@ use std::sync::Arc;
 use serde::ser::{Error as _, SerializeMap};
 use serde::{Serialize, Serializer};
 
-use super::rpc::{self, Answer, Call, Kind, RpcError, VersionAnswer, VmAnswer, VmEntry, VmsAnswer, Wish};
+use super::rpc::{
+    self, Answer, Call, Kind, PolicyAnswer, Remark, RpcError, VersionAnswer, VmAnswer, VmEntry, VmsAnswer, Wish,
+};
 use crate::model::{Boot, Mode, Revision, VmIndex};
+use crate::policy::document::{Document, Wrong};
 use crate::policy::{Settings, Tally};
 use crate::telemetry::ledger::Ledger;
 use crate::telemetry::report::{self, DaemonReport, Judged, Named};
@@ -48,6 +51,8 @@ pub struct Overview {
     pub daemon: DaemonReport,
     /// Version of DPDK.
     pub dpdk: Option<String>,
+    /// What decides beside the VMs.
+    pub settings: Arc<Settings>,
     /// What was counted.
     pub ledger: Arc<Ledger>,
 }
@@ -134,6 +139,18 @@ pub fn answer(source: &impl Source, call: Call) -> Result<Answer<'_>, RpcError> 
             let next = page.rows.last().filter(|_| page.more).map(|last| last.vm.id.clone());
             Ok(Answer::Vms(VmsAnswer { vms: page.entries().collect(), next, revision: page.revision, boot: page.boot }))
         }
+        Call::PolicyGet => {
+            let document = Document::of(&overview.settings);
+            let remarks = document.remarks(|name| format!("link.{name}"));
+            let remark = |Wrong(key, message)| Remark { key, message };
+            Ok(Answer::Policy(Box::new(PolicyAnswer {
+                document,
+                origin: overview.settings.origin,
+                remarks: remarks.into_iter().map(remark).collect(),
+                revision: overview.revision,
+                boot: overview.daemon.boot,
+            })))
+        }
         Call::StatsGet { vms } => {
             let report = ledger.report(overview.revision).with_daemon(overview.daemon.clone());
             let vms = match vms {
@@ -150,9 +167,11 @@ pub fn answer(source: &impl Source, call: Call) -> Result<Answer<'_>, RpcError> 
             dpdk: overview.dpdk,
             boot: overview.daemon.boot,
         })),
-        Call::VmSet { .. } | Call::VmPatch { .. } | Call::VmDelete { .. } => {
-            Err(RpcError::new(Kind::Internal, "a change was taken for a question"))
-        }
+        Call::VmSet { .. }
+        | Call::VmPatch { .. }
+        | Call::VmDelete { .. }
+        | Call::PolicyChange { .. }
+        | Call::ConfigReload { .. } => Err(RpcError::new(Kind::Internal, "a change was taken for a question")),
     }
 }
 

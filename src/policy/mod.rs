@@ -38,6 +38,6 @@ pub use record::Record;
 pub use relay::Relay;
 pub use routers::{LinkRouter, Routers};
 pub use scopes::VlanScopes;
-pub use settings::{PublicIpv4, Settings};
+pub use settings::{Origin, PublicIpv4, Settings};
 pub use snapshot::{Reader, Snapshot};
 pub use verdict::{DropReason, Observed, Tally, Verdict};

@@ -19,6 +19,17 @@ pub enum PublicIpv4 {
     Any,
 }
 
+/// Who said what policy is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Origin {
+    /// The configuration file, at the start or read again.
+    #[default]
+    Configuration,
+    /// Somebody over the control socket, since then.
+    Socket,
+}
+
 /// What the configuration says of policy.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
@@ -42,6 +53,8 @@ pub struct Settings {
     pub scopes: Vec<VlanScopes>,
     /// How links are called, by their index.
     pub links: Vec<String>,
+    /// Who said so.
+    pub origin: Origin,
 }
 
 impl Default for Settings {
@@ -57,6 +70,7 @@ impl Default for Settings {
             relays: Vec::new(),
             scopes: Vec::new(),
             links: Vec::new(),
+            origin: Origin::Configuration,
         }
     }
 }

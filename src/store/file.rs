@@ -9,15 +9,21 @@ use redb::{Database, DatabaseError, ReadableDatabase, ReadableTable, ReadableTab
 
 use super::record;
 use crate::model::Revision;
+use crate::policy::document::Document;
 use crate::vm::record::{Vm, VmId, VmSet};
 
-/// How the tables are laid out; a file of another number is not read.
-pub const FORMAT: u64 = 1;
+/// How the tables are laid out. A file of format 1, which has no policy, is read, and becomes one of this by the next change;
+/// others are not read.
+pub const FORMAT: u64 = 2;
+/// The oldest format that is read.
+const FORMAT_OLDEST: u64 = 1;
 
 /// Records by the name of the VM, see [`record`].
 const VMS: TableDefinition<&str, &[u8]> = TableDefinition::new("vms");
 /// Numbers by their names.
 const NUMBERS: TableDefinition<&str, u64> = TableDefinition::new("numbers");
+/// The policy that somebody set over the socket, if it was not the configuration's; see [`record`].
+const POLICY: TableDefinition<(), &[u8]> = TableDefinition::new("policy");
 const FORMAT_KEY: &str = "format";
 const REVISION_KEY: &str = "revision";
 
@@ -50,7 +56,7 @@ pub enum FileError {
         what: String,
     },
     /// Another version's.
-    #[error("{path} has format {format}, this portcullis reads {FORMAT}; start the version that wrote it", path = path.display())]
+    #[error("{path} has format {format}, this portcullis reads {FORMAT_OLDEST} to {FORMAT}; start the version that wrote it", path = path.display())]
     Format {
         /// The file.
         path: PathBuf,
@@ -68,10 +74,32 @@ pub struct Summary {
     pub revision: Revision,
     /// How many VMs it has.
     pub vms: u64,
+    /// Whether it has a policy, too.
+    #[serde(default)]
+    pub policy: bool,
 }
 
-/// What became of VMs: what each is now, or that it is none any more.
-pub type Differences = BTreeMap<VmId, Option<Arc<Vm>>>;
+/// What is to be written.
+#[derive(Clone, Debug, Default)]
+pub struct Differences {
+    /// What each VM is now, or that it is none any more.
+    pub vms: BTreeMap<VmId, Option<Arc<Vm>>>,
+    /// The policy that is kept now, or that it is the configuration's again; nothing if it is as it was.
+    pub policy: Option<Option<Document>>,
+}
+
+impl Differences {
+    /// Takes what came later, and leaves nothing there.
+    pub fn append(&mut self, later: &mut Self) {
+        self.vms.append(&mut later.vms);
+        self.policy = later.policy.take().or(self.policy.take());
+    }
+
+    /// Forgets all of it.
+    pub fn clear(&mut self) {
+        *self = Self::default();
+    }
+}
 
 /// A file that is open for writing; nobody else can open it meanwhile.
 #[derive(Debug)]
@@ -90,7 +118,7 @@ impl File {
         let made = private().create_new(true).open(path).map_err(refused)?;
         let made = builder().create_file(made).map_err(|error| of_database(path, error))?;
         let mut file = Self { path: path.to_owned(), database: made };
-        file.write(&Differences::new(), Revision(0))?;
+        file.write(&Differences::default(), Revision(0))?;
         sync_folder(path).map_err(refused)?;
         Ok(file)
     }
@@ -116,11 +144,17 @@ impl File {
         let transaction = self.database.begin_write()?;
         {
             let mut vms = transaction.open_table(VMS)?;
-            for (id, vm) in differences {
+            for (id, vm) in &differences.vms {
                 match vm {
                     Some(vm) => vms.insert(id.as_str(), record::encode(vm).as_slice())?,
                     None => vms.remove(id.as_str())?,
                 };
+            }
+            let mut policy = transaction.open_table(POLICY)?;
+            match &differences.policy {
+                Some(Some(document)) => _ = policy.insert((), record::encode_policy(document).as_slice())?,
+                Some(None) => _ = policy.remove(())?,
+                None => {}
             }
             let mut numbers = transaction.open_table(NUMBERS)?;
             numbers.insert(FORMAT_KEY, FORMAT)?;
@@ -150,11 +184,18 @@ impl File {
             let transaction = self.database.begin_read()?;
             let numbers = transaction.open_table(NUMBERS)?;
             let number = |name| Ok::<_, redb::Error>(numbers.get(name)?.map(|number| number.value()));
-            Ok((number(FORMAT_KEY)?, number(REVISION_KEY)?, transaction.open_table(VMS)?.len()?))
+            let format = number(FORMAT_KEY)?;
+            let policy = format.is_some_and(|format| format > FORMAT_OLDEST);
+            let policy = if policy { transaction.open_table(POLICY)?.len()? > 0 } else { false };
+            Ok((format, number(REVISION_KEY)?, transaction.open_table(VMS)?.len()?, policy))
         };
         match read().map_err(of)? {
-            (Some(FORMAT), Some(revision), vms) => Ok(Summary { format: FORMAT, revision: Revision(revision), vms }),
-            (Some(format), ..) if format != FORMAT => Err(FileError::Format { path: self.path.clone(), format }),
+            (Some(format @ FORMAT_OLDEST..=FORMAT), Some(revision), vms, policy) => {
+                Ok(Summary { format, revision: Revision(revision), vms, policy })
+            }
+            (Some(format), ..) if !(FORMAT_OLDEST..=FORMAT).contains(&format) => {
+                Err(FileError::Format { path: self.path.clone(), format })
+            }
             _ => Err(FileError::Damaged { path: self.path.clone(), what: "it has no format or no revision".into() }),
         }
     }
@@ -172,6 +213,23 @@ impl File {
             take(record::decode(id.value(), bytes.value()).map_err(|error| self.damaged(&error))?);
         }
         Ok(())
+    }
+
+    /// The policy that it keeps, if it keeps one.
+    ///
+    /// # Errors
+    /// It cannot be read.
+    pub fn policy(&self) -> Result<Option<Document>, FileError> {
+        if !self.summary()?.policy {
+            return Ok(None);
+        }
+        let read = || -> Result<_, redb::Error> {
+            let transaction = self.database.begin_read()?;
+            let bytes = transaction.open_table(POLICY)?.get(())?.map(|bytes| bytes.value().to_vec());
+            Ok(bytes)
+        };
+        let bytes = read().map_err(|error| of_storage(&self.path, error))?;
+        bytes.map(|bytes| record::decode_policy(&bytes)).transpose().map_err(|error| self.damaged(&error))
     }
 
     /// As another version would.
@@ -203,6 +261,7 @@ pub fn examine(path: &Path) -> Result<Summary, FileError> {
     let summary = file.summary()?;
     let mut vms = 0;
     file.each(|_| vms += 1)?;
+    file.policy()?;
     if vms != summary.vms {
         return Err(file.damaged(&format!("it has {vms} records and says {}", summary.vms)));
     }

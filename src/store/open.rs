@@ -7,6 +7,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::file::{self, File, FileError, Summary};
 use crate::model::Revision;
+use crate::policy::document::Document;
 use crate::vm::record::VmSet;
 
 /// Damaged files that are kept beside each file, the newest.
@@ -38,6 +39,8 @@ impl From<Result<Summary, FileError>> for Examined {
 pub struct Opened {
     /// Every VM that was acknowledged, in the order of the names.
     pub vms: Vec<VmSet>,
+    /// The policy that somebody set over the socket, if that is the newest.
+    pub policy: Option<Document>,
     /// The revision of the last change.
     pub revision: Revision,
     /// Both files, as far as they can be written now; none at all if something may lie there that cannot be got at.
@@ -83,7 +86,8 @@ pub fn open(path: &Path, examine: impl Fn(&Path) -> Examined + Sync) -> Opened {
         _ => None,
     });
     let (known, better) = if two > one { (two, second) } else { (one, first) };
-    let mut opened = Opened { vms: Vec::new(), revision: known.unwrap_or_default(), files: None, alarms: Vec::new() };
+    let mut opened =
+        Opened { vms: Vec::new(), policy: None, revision: known.unwrap_or_default(), files: None, alarms: Vec::new() };
     opened.make_room([first, second], &found);
     let out_of_reach = found.iter().any(|found| matches!(found, Some(Examined::OutOfReach(_))));
     match known {
@@ -129,9 +133,9 @@ impl Opened {
         let [first, second] = &mut files;
         let (better, other) = if second_is_better { (second, first) } else { (first, second) };
         let copied = if same { Ok(()) } else { file::copy(&better.path, &other.path) };
-        match File::open(&better.path).and_then(|file| Ok((file.read()?, file))) {
-            Ok((vms, file)) => {
-                self.vms = vms;
+        match File::open(&better.path).and_then(|file| Ok((file.read()?, file.policy()?, file))) {
+            Ok((vms, policy, file)) => {
+                (self.vms, self.policy) = (vms, policy);
                 better.file = Some(file);
             }
             Err(error) => {

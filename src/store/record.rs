@@ -1,8 +1,9 @@
-//! A VM as its bytes on disk: a checksum, then the record as JSON, as `vm.set` takes it.
+//! A VM as its bytes on disk: a checksum, then the record as JSON, as `vm.set` takes it. The policy likewise.
 //!
 //! The database has checksums of its own, over pages. This one is over what is believed: a record under another's name, or
 //! one that a fault of ours wrote in part, is none.
 
+use crate::policy::document::Document;
 use crate::vm::record::{Vm, VmSet};
 
 /// What is wrong with the bytes of a record.
@@ -19,6 +20,12 @@ pub enum Unreadable {
         /// What the reader says.
         what: String,
     },
+    /// The policy's bytes are not what was written.
+    #[error("the policy is damaged: its checksum is wrong")]
+    PolicyChecksum,
+    /// They are, and this program cannot read them.
+    #[error("the policy cannot be read: {0}")]
+    Policy(String),
 }
 
 /// CRC-32 (IEEE 802.3) over the name and the JSON.
@@ -27,12 +34,22 @@ const CHECKSUM_BYTES: usize = 4;
 /// The bytes of a VM: CRC-32 over name and JSON, little-endian, then the JSON.
 #[must_use]
 pub fn encode(vm: &Vm) -> Vec<u8> {
-    let mut bytes = vec![0; CHECKSUM_BYTES];
-    // Nothing in a record can fail to be written: strings, numbers and lists of them.
-    let _ = serde_json::to_writer(&mut bytes, vm);
-    let (checksum, json) = bytes.split_at_mut(CHECKSUM_BYTES);
-    checksum.copy_from_slice(&sum(vm.id.as_str(), json).to_le_bytes());
-    bytes
+    seal(vm.id.as_str(), vm)
+}
+
+/// The bytes of a policy, as those of a VM that has no name.
+#[must_use]
+pub fn encode_policy(policy: &Document) -> Vec<u8> {
+    seal("", policy)
+}
+
+/// A policy from its bytes.
+///
+/// # Errors
+/// They are not what [`encode_policy`] made.
+pub fn decode_policy(bytes: &[u8]) -> Result<Document, Unreadable> {
+    let json = unseal("", bytes).ok_or(Unreadable::PolicyChecksum)?;
+    serde_json::from_slice(json).map_err(|error| Unreadable::Policy(error.to_string()))
 }
 
 /// The VM of a name from its bytes.
@@ -41,13 +58,25 @@ pub fn encode(vm: &Vm) -> Vec<u8> {
 /// They are not what [`encode`] made of a VM of that name.
 pub fn decode(id: &str, bytes: &[u8]) -> Result<VmSet, Unreadable> {
     let damaged = || Unreadable::Checksum(crate::text::plain(id, 64));
-    let (checksum, json) = bytes.split_first_chunk::<CHECKSUM_BYTES>().ok_or_else(damaged)?;
-    if u32::from_le_bytes(*checksum) != sum(id, json) {
-        return Err(damaged());
-    }
+    let json = unseal(id, bytes).ok_or_else(damaged)?;
     let set: VmSet = serde_json::from_slice(json)
         .map_err(|error| Unreadable::Json { id: crate::text::plain(id, 64), what: error.to_string() })?;
     if set.id.as_str() == id { Ok(set) } else { Err(damaged()) }
+}
+
+fn seal(name: &str, value: &impl serde::Serialize) -> Vec<u8> {
+    let mut bytes = vec![0; CHECKSUM_BYTES];
+    // Nothing in a record can fail to be written: strings, numbers, lists and maps of them.
+    let _ = serde_json::to_writer(&mut bytes, value);
+    let (checksum, json) = bytes.split_at_mut(CHECKSUM_BYTES);
+    checksum.copy_from_slice(&sum(name, json).to_le_bytes());
+    bytes
+}
+
+/// The JSON, if the checksum is right.
+fn unseal<'a>(name: &str, bytes: &'a [u8]) -> Option<&'a [u8]> {
+    let (checksum, json) = bytes.split_first_chunk::<CHECKSUM_BYTES>()?;
+    (u32::from_le_bytes(*checksum) == sum(name, json)).then_some(json)
 }
 
 fn sum(id: &str, json: &[u8]) -> u32 {
@@ -93,5 +122,12 @@ mod tests {
             assert!(decode("a", &bytes[..at]).is_err(), "cut to {at}");
         }
         assert!(decode("b", &bytes).is_err(), "it is another VM's");
+        let bytes = encode_policy(&Document::default());
+        assert_eq!(decode_policy(&bytes), Ok(Document::default()));
+        for at in 0..bytes.len() {
+            let mut changed = bytes.clone();
+            changed[at] ^= 1;
+            assert_eq!(decode_policy(&changed), Err(Unreadable::PolicyChecksum), "byte {at}");
+        }
     }
 }

@@ -8,7 +8,9 @@ use std::sync::Arc;
 use super::file::{self, File, FileError};
 use super::open::{Examined, Opened, copy_of, open};
 use super::writer::Store;
-use crate::model::{Revision, VmIndex};
+use crate::model::{Mode, Revision, VmIndex};
+use crate::policy::document::Document;
+use crate::policy::{Origin, Settings};
 use crate::vm::journal::{Committed, Journal, VmChange};
 use crate::vm::record::{Vm, VmId, VmSet};
 
@@ -222,6 +224,29 @@ fn what_cannot_be_got_at_is_not_written_over() {
 }
 
 #[test]
+fn a_policy_is_kept_until_it_is_the_configurations_again() {
+    let folder = Folder::new();
+    let policy = |revision, origin| {
+        let settings = Arc::new(Settings { mode: Mode::Monitor, origin, ..Settings::default() });
+        Committed { revision: Revision(revision), vms: Vec::new(), settings: Some([Arc::default(), settings]) }
+    };
+    let kept = Document::of(&Settings { mode: Mode::Monitor, ..Settings::default() });
+    let (mut store, ..) = begin(&folder.store());
+    // In one group with what comes after it.
+    assert!(store.commit(&[policy(1, Origin::Socket), change(2, "a", Some(vm("a", "x")))]));
+    drop(store);
+    let (mut store, _, opened) = begin(&folder.store());
+    assert_eq!((opened.policy, opened.revision), (Some(kept), Revision(2)));
+    assert!(store.commit(&[change(3, "a", None)]), "what is not about it leaves it alone");
+    drop(store);
+    assert!(file::examine(&folder.store()).unwrap().policy);
+    let (mut store, ..) = begin(&folder.store());
+    assert!(store.commit(&[policy(4, Origin::Configuration)]));
+    drop(store);
+    assert_eq!(begin(&folder.store()).2.policy, None);
+}
+
+#[test]
 fn somebody_elses_file_is_in_use() {
     let folder = Folder::new();
     written(&folder.store());
@@ -267,5 +292,5 @@ fn every_format_so_far_is_read() {
         assert_eq!(known.into_values().collect::<Vec<_>>(), expected, "format {format}");
         assert!(store.commit(&[change(4, "web1", None)]), "format {format}");
     }
-    assert_eq!(EARLIER.last().unwrap().0, file::FORMAT);
+    assert_eq!(EARLIER.last().unwrap().0 + 1, file::FORMAT, "the present one is read all the time");
 }

@@ -10,6 +10,8 @@ use tracing::{error, info};
 use super::file::{self, Differences, File};
 use super::open::Place;
 use crate::model::Revision;
+use crate::policy::Origin;
+use crate::policy::document::Document;
 use crate::vm::journal::{Committed, Journal, JournalReport};
 
 /// How long a change waits for the disk.
@@ -80,7 +82,12 @@ impl Journal for Store {
         let Some(newest) = changes.last() else { return self.report().is_some_and(|report| report.durable) };
         let mut state = self.shared.lock();
         for change in changes.iter().flat_map(|change| &change.vms) {
-            state.pending.insert(change.id.clone(), change.new.clone());
+            state.pending.vms.insert(change.id.clone(), change.new.clone());
+        }
+        if let Some(settings) = changes.iter().rev().find_map(|change| change.settings.as_ref()).map(|[_, new]| new) {
+            // The configuration's is read anew at each start.
+            let kept = settings.origin == Origin::Socket;
+            state.pending.policy = Some(kept.then(|| Document::of(settings)));
         }
         state.wanted = newest.revision;
         self.shared.moved.notify_all();
@@ -139,7 +146,7 @@ struct Writer {
 
 impl Writer {
     fn run(mut self) {
-        let mut differences = Differences::new();
+        let mut differences = Differences::default();
         loop {
             let Turn { wanted, quit, mend } = self.wait(&mut differences);
             let mut trouble = None;

@@ -204,7 +204,15 @@ impl World {
     }
 
     fn new(config: &Config, vms: Vec<VmSet>) -> Self {
+        let mut config = config.clone();
+        // A file cannot say that nothing is judged; a world can.
+        let judged = std::mem::replace(&mut config.policy.directions, Direction::ALL.to_vec());
         let settings: Settings = config.policy().unwrap_or_else(|error| panic!("{error}"));
+        let settings = Settings {
+            judge_egress: judged.contains(&Direction::Egress),
+            judge_ingress: judged.contains(&Direction::Ingress),
+            ..settings
+        };
         let capacity = Capacity { vms: VMS_MAX, keys: VMS_MAX * 8 };
         let (mut registry, _) = Registry::create(capacity, 0, settings).unwrap();
         registry.apply(vms.into_iter().map(Edit::Set)).unwrap_or_else(|(at, error)| panic!("VM {at}: {error}"));

@@ -63,11 +63,17 @@ impl Draft {
         edits: impl IntoIterator<Item = Edit>,
     ) -> Result<Self, Refusal> {
         let mut vms: BTreeMap<VmId, (usize, Option<Arc<Vm>>)> = BTreeMap::new();
-        let mut settings = None;
+        let mut settings: Option<(usize, Arc<Settings>)> = None;
         for (at, edit) in edits.into_iter().enumerate() {
             let id = match edit {
                 Edit::Settings(new) => {
                     settings = Some((at, new));
+                    continue;
+                }
+                Edit::Policy(edit) => {
+                    let now = settings.as_ref().map_or(&truth.settings, |(_, settings)| settings);
+                    let new = edit.onto(now).map_err(|faults| (at, EditError::Policy(faults)))?;
+                    settings = Some((at, Arc::new(new)));
                     continue;
                 }
                 Edit::Set(_) | Edit::Patch(..) | Edit::Delete(_) => edit.id().cloned(),
@@ -83,7 +89,7 @@ impl Draft {
                     Some(now) => Some(patch.onto(now).map_err(|error| (at, error.into()))?),
                     None => return Err((at, EditError::NotFound(id))),
                 },
-                Edit::Delete(_) | Edit::Settings(_) => None,
+                Edit::Delete(_) | Edit::Policy(_) | Edit::Settings(_) => None,
             };
             vms.insert(id, (at, new.map(Arc::new)));
         }

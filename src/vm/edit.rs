@@ -3,8 +3,10 @@
 use std::fmt;
 use std::sync::Arc;
 
+use super::policy::PolicyEdit;
 use super::record::{RecordError, VmId, VmPatch, VmSet};
 use crate::model::{Key, MacAddr, Revision, Scope, VmIndex};
+use crate::policy::document::Wrong;
 use crate::policy::{Settings, TooManyClasses};
 use crate::table::{NotSettled, TableError};
 
@@ -17,8 +19,9 @@ pub enum Edit {
     Patch(VmId, VmPatch),
     /// Forgets a VM; nothing happens if there is none.
     Delete(VmId),
+    /// Changes policy.
+    Policy(Box<PolicyEdit>),
     /// Replaces the settings.
-    #[cfg_attr(not(feature = "testkit"), expect(dead_code, reason = "no call changes them yet"))]
     Settings(Arc<Settings>),
 }
 
@@ -29,7 +32,7 @@ impl Edit {
         match self {
             Self::Set(set) => Some(&set.id),
             Self::Patch(id, _) | Self::Delete(id) => Some(id),
-            Self::Settings(_) => None,
+            Self::Policy(_) | Self::Settings(_) => None,
         }
     }
 }
@@ -80,6 +83,9 @@ pub enum EditError {
         /// What there is.
         known: Vec<String>,
     },
+    /// A policy that cannot be.
+    #[error("{}", sentences(.0))]
+    Policy(Vec<Wrong>),
     /// A class that VMs have would be gone.
     #[error("class `{class}` cannot be removed: VM {vm} has it{}", others(*count))]
     ClassInUse {
@@ -135,6 +141,10 @@ fn in_scope(key: Key) -> String {
         Key::Mac(Scope(0), _) | Key::Prefix(Scope(0), _) => String::new(),
         Key::Mac(Scope(scope), _) | Key::Prefix(Scope(scope), _) => format!(" in scope {scope}"),
     }
+}
+
+fn sentences(faults: &[Wrong]) -> String {
+    faults.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
 }
 
 fn others(count: usize) -> String {

@@ -5,6 +5,7 @@
 //! | [`record`], [`lines`] | a VM as people and programs write it, alone and by the file |
 //! | [`registry`] | the one writer: stages changes, publishes them, knows when they are in force |
 //! | [`edit`] | what a change is made of, and why one is refused |
+//! | [`policy`] | a change of policy |
 //! | `draft` | a change that is checked and not yet made |
 //! | `truth` | what is true, in plain collections |
 //! | [`lift`] | what would let a denied frame through |
@@ -15,6 +16,7 @@ pub mod edit;
 pub mod journal;
 pub mod lift;
 pub mod lines;
+pub mod policy;
 pub mod record;
 pub mod registry;
 mod truth;

@@ -97,6 +97,7 @@ impl Model {
                     next.vms.insert(id, vm);
                 }
                 Edit::Delete(id) => _ = next.vms.remove(&id),
+                Edit::Policy(_) => unreachable!("no step makes one"),
                 Edit::Settings(settings) => {
                     let port = |class: &Class| class.ports.ranges().first().map_or(0, |range| range.first);
                     next.classes = settings.classes.iter().map(|class| (class.name.clone(), port(class))).collect();

@@ -27,7 +27,7 @@ pub(crate) fn demo(lab: &Lab) -> Config {
 }
 
 /// A VM's mail over IPv4 and IPv6, and nothing else, for ever; as many queues as workers. Nothing enters outside.
-fn mail_of(lab: &Lab, vm: Station, workers: usize) -> Config {
+pub(crate) fn mail_of(lab: &Lab, vm: Station, workers: usize) -> Config {
     let mail = [frame().from(vm).to(PEER).tcp(25), frame().from(vm).to(PEER).tcp(587).ipv6()];
     let capture = lab.write("mail.pcap", pcap(&mail.map(Into::into)));
     lab.config(&for_ever(0, &vec![&capture[..]; workers]), "net_null0,no-rx=1").workers(workers)
@@ -43,7 +43,7 @@ fn words(words: &[String]) -> Vec<&str> {
     words.iter().map(String::as_str).collect()
 }
 
-fn egress(stats: &Value, reason: &str) -> u64 {
+pub(crate) fn egress(stats: &Value, reason: &str) -> u64 {
     number(&stats["reasons"]["egress"][reason])
 }
 

@@ -79,7 +79,7 @@ fn what_was_changed_is_there_again_however_the_process_ended() {
             let [file, copy] = files(&lab).map(|path| path.to_str().unwrap().to_owned());
             for file in [&file, &copy] {
                 let summary = lab.run(&["store", "check", file, "--json"]).json();
-                assert_eq!(summary, json!({"format": 1, "revision": revision, "vms": 2}));
+                assert_eq!(summary, json!({"format": 2, "revision": revision, "vms": 2, "policy": false}));
             }
             let exported = lab.run(&["store", "export", &copy]).done().stdout;
             assert_eq!(exported.lines().count(), 2);

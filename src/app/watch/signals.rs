@@ -3,7 +3,7 @@
 //! | signals | what follows |
 //! |---|---|
 //! | TERM, INT, QUIT | the orderly stop |
-//! | HUP | a line in the log; settings change by restart |
+//! | HUP | the configuration file is read again, and its policy is in force |
 //! | USR1, USR2, ALRM, VTALRM, PROF, IO, PWR, STKFLT, XCPU, XFSZ, TRAP, SYS, real-time ones | a line in the log |
 //! | PIPE | nothing; whoever writes is told by his write |
 //! | CHLD, CONT, URG, WINCH | nothing, as in every program |
@@ -24,8 +24,7 @@ use signal_hook::consts as signal;
 const ENDS: [c_int; 3] = [signal::SIGTERM, signal::SIGINT, signal::SIGQUIT];
 
 /// Those that are answered by a line in the log, apart from real-time ones.
-const NOTED: [c_int; 12] = [
-    signal::SIGHUP,
+const NOTED: [c_int; 11] = [
     signal::SIGUSR1,
     signal::SIGUSR2,
     signal::SIGALRM,
@@ -49,6 +48,7 @@ const REAL_TIME: RangeInclusive<c_int> = 34..=64;
 #[derive(Debug)]
 pub struct Signals {
     stop: Arc<AtomicBool>,
+    reload: Arc<AtomicBool>,
     noted: Vec<(c_int, Arc<AtomicBool>)>,
 }
 
@@ -62,7 +62,9 @@ impl Signals {
         for number in ENDS {
             signal_hook::flag::register(number, Arc::clone(&stop))?;
         }
-        let mut signals = Self { stop, noted: Vec::new() };
+        let reload = Arc::new(AtomicBool::new(false));
+        signal_hook::flag::register(signal::SIGHUP, Arc::clone(&reload))?;
+        let mut signals = Self { stop, reload, noted: Vec::new() };
         signals.note(NOTED.into_iter().chain(NOTED_BY_NUMBER))?;
         Ok(signals)
     }
@@ -93,6 +95,12 @@ impl Signals {
         &self.stop
     }
 
+    /// Whether the configuration file is to be read again, since this was asked last.
+    #[must_use]
+    pub fn wants_reload(&self) -> bool {
+        self.reload.swap(false, Ordering::Relaxed)
+    }
+
     /// A sentence for each other signal that has arrived since this was asked last; several of one kind are one.
     pub fn arrived(&self) -> impl Iterator<Item = String> + '_ {
         let arrived = self.noted.iter().filter(|(_, arrived)| arrived.swap(false, Ordering::Relaxed));
@@ -108,9 +116,6 @@ fn caught(status: &str) -> u64 {
 
 fn sentence(number: c_int) -> String {
     match (number, signal_hook::low_level::signal_name(number)) {
-        (signal::SIGHUP, _) => {
-            "SIGHUP changes nothing: settings change by restart (`portcullis check` says whether they can be)".into()
-        }
         (signal::SIGXFSZ, _) => "SIGXFSZ: a file has reached the limit of its size; what does not fit is lost".into(),
         (_, Some(name)) => format!("{name} changes nothing"),
         (_, None) => format!("signal {number} changes nothing"),
@@ -132,12 +137,14 @@ mod tests {
         let mut signals = Signals::take_over().unwrap();
         signals.take_over_real_time().unwrap();
         assert_eq!(signals.arrived().count(), 0);
-        for number in [signal::SIGHUP, signal::SIGHUP, signal::SIGPIPE, 64] {
+        assert!(!signals.wants_reload());
+        for number in [signal::SIGHUP, signal::SIGUSR1, signal::SIGUSR1, signal::SIGPIPE, 64] {
             signal_hook::low_level::raise(number).unwrap();
         }
         let said: Vec<String> = signals.arrived().collect();
-        assert!(said[0].contains("SIGHUP changes nothing"), "{said:?}");
-        assert_eq!(said[1..], ["signal 64 changes nothing"]);
+        assert_eq!(said, ["SIGUSR1 changes nothing", "signal 64 changes nothing"]);
+        assert!(signals.wants_reload());
+        assert!(!signals.wants_reload(), "once");
         assert_eq!(signals.arrived().count(), 0, "each is spoken of once");
         assert!(!signals.stop().load(Ordering::Relaxed));
         signal_hook::low_level::raise(signal::SIGQUIT).unwrap();

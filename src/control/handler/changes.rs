@@ -26,8 +26,18 @@ pub struct Wanted {
 pub enum Asked {
     /// To change something.
     Change(Wanted),
+    /// To read the configuration file, and to change what it says.
+    Reload(Guard),
     /// To tell something.
     Question(Call),
+}
+
+impl Wanted {
+    /// Asked for at this moment.
+    #[must_use]
+    pub fn new(edit: Edit, guard: Guard) -> Self {
+        Self { edits: vec![edit], guard, asked: Instant::now() }
+    }
 }
 
 impl From<Call> for Asked {
@@ -37,11 +47,17 @@ impl From<Call> for Asked {
             Call::VmSet { set, guard } => (Edit::Set(set), guard),
             Call::VmPatch { id, patch, guard } => (Edit::Patch(id, patch), guard),
             Call::VmDelete { id, guard } => (Edit::Delete(id), guard),
-            call @ (Call::VmGet { .. } | Call::VmList { .. } | Call::StatsGet { .. } | Call::Version) => {
+            Call::PolicyChange { edit, guard } => (Edit::Policy(edit), guard),
+            Call::ConfigReload { guard } => return Self::Reload(guard),
+            call @ (Call::VmGet { .. }
+            | Call::VmList { .. }
+            | Call::PolicyGet
+            | Call::StatsGet { .. }
+            | Call::Version) => {
                 return Self::Question(call);
             }
         };
-        Self::Change(Wanted { edits: vec![edit], guard, asked: Instant::now() })
+        Self::Change(Wanted::new(edit, guard))
     }
 }
 

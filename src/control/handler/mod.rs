@@ -15,9 +15,10 @@ use hdrhistogram::Histogram;
 
 pub use self::changes::{Asked, Wanted};
 use super::reading::{self, Overview, Row, Rows, Source, Take};
-use super::rpc::RpcError;
+use super::reload::Reload;
 #[cfg(feature = "testkit")]
-use super::rpc::{Answer, Call};
+use super::rpc::{Answer, Call, Reloaded};
+use super::rpc::{Kind, RpcError};
 use crate::model::{Boot, VmIndex};
 use crate::policy::Tally;
 use crate::table::NotSettled;
@@ -39,6 +40,7 @@ pub struct State {
     registry: Registry,
     ledger: Arc<Ledger>,
     dpdk: Option<String>,
+    reload: Option<Reload>,
     patience: Duration,
     starts: Starts,
     /// Numbers of deleted VMs under which workers may be counting still.
@@ -60,6 +62,7 @@ impl State {
             registry,
             ledger,
             dpdk: None,
+            reload: None,
             patience: PATIENCE,
             starts: Starts::default(),
             leaving: Vec::new(),
@@ -75,6 +78,19 @@ impl State {
     pub fn with_dpdk_version(mut self, version: impl Into<String>) -> Self {
         self.dpdk = Some(version.into());
         self
+    }
+
+    /// How `config.reload` reads the configuration file.
+    #[must_use]
+    pub fn with_reload(mut self, reload: Reload) -> Self {
+        self.reload = Some(reload);
+        self
+    }
+
+    /// How the configuration file is read.
+    #[must_use]
+    pub fn reload(&self) -> Option<&Reload> {
+        self.reload.as_ref()
     }
 
     /// How long a change waits for every worker; [`PATIENCE`] unless said.
@@ -108,6 +124,13 @@ impl State {
     pub fn handle(&mut self, call: Call) -> Result<Answer<'_>, RpcError> {
         match Asked::from(call) {
             Asked::Change(wanted) => self.change(vec![wanted]).remove(0).map(Answer::Applied),
+            Asked::Reload(guard) => {
+                let links = self.registry.settings().links.clone();
+                let reload = self.reload.clone().ok_or_else(no_file)?;
+                let (wanted, needs_restart) = reload.read(&links, guard)?;
+                let applied = self.change(vec![wanted]).remove(0)?;
+                Ok(Answer::Reloaded(Reloaded { applied, needs_restart }))
+            }
             Asked::Question(call) => reading::answer(self, call),
         }
     }
@@ -145,7 +168,8 @@ impl State {
         let uptime_s = self.since.elapsed().as_secs();
         let daemon = DaemonReport { boot: self.boot, uptime_s, mode, table, changes, store };
         let (revision, dpdk) = (self.registry.revision(), self.dpdk.clone());
-        Overview { revision, daemon, dpdk, ledger: Arc::clone(&self.ledger) }
+        let settings = Arc::clone(self.registry.settings());
+        Overview { revision, daemon, dpdk, settings, ledger: Arc::clone(&self.ledger) }
     }
 
     fn rows_now(&self, take: &Take) -> Rows {
@@ -182,6 +206,11 @@ impl State {
         self.starts.retire(&self.ledger, std::mem::take(&mut self.leaving));
         Ok(took)
     }
+}
+
+/// Nobody said where the configuration is.
+pub fn no_file() -> RpcError {
+    RpcError::new(Kind::Configuration, "nothing was changed: this process has no configuration file")
 }
 
 impl Source for State {

@@ -15,6 +15,13 @@ impl From<EditError> for RpcError {
                 let nearest = crate::text::did_you_mean(&class, known.iter().map(String::as_str));
                 Self::new(Kind::UnknownClass, format!("{}{nearest}", crate::text::plain(&message, MESSAGE_CHARS_MAX)))
             }
+            EditError::Policy(faults) => {
+                let refusal = Self::new(Kind::InvalidParams, message);
+                match faults.first() {
+                    Some(first) => refusal.with("path", first.0.as_str()),
+                    None => refusal,
+                }
+            }
             EditError::ClassInUse { vm, .. } => Self::new(Kind::Conflict, message).with("other", vm.to_string()),
             EditError::Classes(_) => Self::new(Kind::InvalidParams, message),
             EditError::NotFound(_) => Self::new(Kind::NotFound, message),

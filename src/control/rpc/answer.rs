@@ -9,6 +9,8 @@ use serde::{Deserialize, Serialize, Serializer};
 use super::{Id, RpcError};
 use crate::control::reading::ReportedVms;
 use crate::model::{Boot, Mode, Revision};
+use crate::policy::Origin;
+use crate::policy::document::Document;
 use crate::telemetry::report::{Judged, Report};
 use crate::vm::record::{Vm, VmId};
 
@@ -22,6 +24,10 @@ pub enum Answer<'a> {
     Vm(Box<VmAnswer>),
     /// Of `vm.list`.
     Vms(VmsAnswer),
+    /// Of `policy.get`.
+    Policy(Box<PolicyAnswer>),
+    /// Of `config.reload`.
+    Reloaded(Reloaded),
     /// Of `stats.get`.
     Stats(Box<Report<ReportedVms<'a>>>),
     /// Of `version`.
@@ -41,6 +47,40 @@ pub struct Applied {
     pub applied_us: u64,
     /// Whether it outlasts the process: it is on disk. Never without a store.
     pub durable: bool,
+}
+
+/// Answer of `policy.get`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PolicyAnswer {
+    /// As `policy.set` takes it.
+    pub document: Document,
+    /// Who said so.
+    pub origin: Origin,
+    /// What is allowed and should be known.
+    pub remarks: Vec<Remark>,
+    /// The current revision.
+    pub revision: Revision,
+    /// Of which run of the process.
+    pub boot: Boot,
+}
+
+/// What should be known of a value.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Remark {
+    /// Which.
+    pub key: String,
+    /// What.
+    pub message: String,
+}
+
+/// Answer of `config.reload`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reloaded {
+    /// The change of policy.
+    #[serde(flatten)]
+    pub applied: Applied,
+    /// Keys whose new values wait for a restart.
+    pub needs_restart: Vec<String>,
 }
 
 /// A VM, and what the box makes of it.

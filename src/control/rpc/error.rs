@@ -37,6 +37,8 @@ pub enum Kind {
     UnknownClass,
     /// The process is about to end; nothing was done.
     ShuttingDown,
+    /// The configuration file cannot be used.
+    Configuration,
 }
 
 impl Kind {
@@ -58,6 +60,7 @@ impl Kind {
             Self::TooManyConnections => "too_many_connections",
             Self::UnknownClass => "unknown_class",
             Self::ShuttingDown => "shutting_down",
+            Self::Configuration => "configuration",
         }
     }
 
@@ -79,6 +82,7 @@ impl Kind {
             Self::TooManyConnections => -32006,
             Self::UnknownClass => -32007,
             Self::ShuttingDown => -32008,
+            Self::Configuration => -32009,
         }
     }
 }

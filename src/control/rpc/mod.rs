@@ -48,13 +48,16 @@ mod answer;
 mod error;
 mod request;
 
-pub use self::answer::{Answer, Applied, Response, VersionAnswer, VmAnswer, VmEntry, VmsAnswer};
+pub use self::answer::{
+    Answer, Applied, PolicyAnswer, Reloaded, Remark, Response, VersionAnswer, VmAnswer, VmEntry, VmsAnswer,
+};
 pub(in crate::control) use self::error::{ECHO_CHARS_MAX, explained};
 pub use self::error::{Kind, RpcError};
 pub use self::request::{Batch, Id, Line, Request, parse_line};
 pub use super::params::METHODS;
 use crate::model::{Boot, Revision};
 use crate::policy::Tally;
+use crate::vm::policy::PolicyEdit;
 use crate::vm::record::{VmId, VmPatch, VmSet};
 
 /// Version of this contract: grows when something is removed or changes its meaning.
@@ -98,7 +101,7 @@ pub enum Wish {
 }
 
 /// What a client asks for.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum Call {
     /// `vm.set`
     VmSet {
@@ -134,6 +137,20 @@ pub enum Call {
         after: Option<VmId>,
         /// How many at most, 1 to [`LIST_LIMIT_MAX`].
         limit: usize,
+    },
+    /// `policy.get`
+    PolicyGet,
+    /// `policy.set` and `policy.patch`
+    PolicyChange {
+        /// What it is to be.
+        edit: Box<PolicyEdit>,
+        /// Only then.
+        guard: Guard,
+    },
+    /// `config.reload`
+    ConfigReload {
+        /// Only then.
+        guard: Guard,
     },
     /// `stats.get`
     StatsGet {

@@ -43,13 +43,7 @@ fn converse(stream: &UnixStream, out: &mut BufWriter<Timed<'_>>, handle: &Handle
             Line::Blank => continue,
             Line::One(request) => {
                 let Request { id, call } = *request;
-                let outcome = match call.map(Asked::from) {
-                    Ok(Asked::Change(wanted)) => {
-                        handle.change(vec![wanted]).pop().unwrap_or_else(unanswered).map(Answer::Applied)
-                    }
-                    Ok(Asked::Question(call)) => reading::answer(handle, call),
-                    Err(error) => Err(error),
-                };
+                let outcome = call.map(Asked::from).and_then(|asked| answer(asked, handle));
                 let Some(id) = id else { continue };
                 write(out, &id, &outcome)?;
                 out.write_all(b"\n")?;
@@ -59,6 +53,14 @@ fn converse(stream: &UnixStream, out: &mut BufWriter<Timed<'_>>, handle: &Handle
         out.flush()?;
     }
     Ok(())
+}
+
+fn answer(asked: Asked, handle: &Handle) -> Result<Answer<'_>, RpcError> {
+    match asked {
+        Asked::Change(wanted) => handle.change(vec![wanted]).pop().unwrap_or_else(unanswered).map(Answer::Applied),
+        Asked::Reload(guard) => handle.reload(guard).map(Answer::Reloaded),
+        Asked::Question(call) => reading::answer(handle, call),
+    }
 }
 
 /// The answers of a batch as one array; no array if there are none. Changes that follow each other are made together; whatever
@@ -73,11 +75,11 @@ fn answer_all(batch: Batch<'_>, handle: &Handle, out: &mut impl Write) -> io::Re
                 changes.push(wanted);
                 continue;
             }
-            Ok(Asked::Question(call)) => Ok(call),
+            Ok(other) => Ok(other),
             Err(error) => Err(error),
         };
         answers.change(&mut ids, &mut changes, handle)?;
-        let outcome = outcome.and_then(|call| reading::answer(handle, call));
+        let outcome = outcome.and_then(|asked| answer(asked, handle));
         answers.one(id, &outcome)?;
     }
     answers.change(&mut ids, &mut changes, handle)?;

@@ -23,7 +23,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 pub use self::queue::Handle;
 use super::handler::State;
-use super::rpc::{self, Id, Kind, Response, RpcError};
+use super::rpc::{self, Guard, Id, Kind, Reloaded, Response, RpcError};
 use super::socket::Socket;
 use crate::telemetry::heartbeat::{Heartbeat, PERIOD};
 
@@ -109,7 +109,7 @@ impl Server {
     /// The system gives no threads.
     pub fn start_with(socket: Socket, state: State, limits: Limits) -> io::Result<Self> {
         let stopping = Arc::new(AtomicBool::new(false));
-        let (handle, queue) = queue::open(stopping.clone());
+        let (handle, queue) = queue::open(stopping.clone(), state.reload().cloned());
         let shared = Arc::new(Shared { socket, limits, stopping, connections: Clients::default() });
         let heartbeats = ["control", "control-accept"].map(|name| Arc::new(Heartbeat::new(name)));
         let [owner, listener] = heartbeats.clone();
@@ -125,6 +125,14 @@ impl Server {
     #[must_use]
     pub fn heartbeats(&self) -> &[Arc<Heartbeat>] {
         &self.heartbeats
+    }
+
+    /// Does what `config.reload` does.
+    ///
+    /// # Errors
+    /// The file cannot be used, or its policy cannot be in force.
+    pub fn reload(&self) -> Result<Reloaded, RpcError> {
+        self.handle.reload(Guard::default())
     }
 
     /// A way to the state while it is served.

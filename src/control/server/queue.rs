@@ -9,9 +9,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, bounded};
 
-use crate::control::handler::{State, Wanted};
+use crate::control::handler::{self, State, Wanted};
 use crate::control::reading::{Overview, Rows, Source, Take};
-use crate::control::rpc::{Applied, Kind, RpcError};
+use crate::control::reload::Reload;
+use crate::control::rpc::{Applied, Guard, Kind, Reloaded, RpcError};
 use crate::telemetry::heartbeat::{Heartbeat, PERIOD};
 
 /// Jobs in the queue; each connection has one at most, so who finds it full does not wait long.
@@ -37,12 +38,13 @@ pub(super) enum Job {
 pub struct Handle {
     jobs: Sender<Job>,
     stopping: Arc<AtomicBool>,
+    reload: Option<Reload>,
 }
 
 /// The way to a control thread, and what comes by it.
-pub(super) fn open(stopping: Arc<AtomicBool>) -> (Handle, Receiver<Job>) {
+pub(super) fn open(stopping: Arc<AtomicBool>, reload: Option<Reload>) -> (Handle, Receiver<Job>) {
     let (jobs, queue) = bounded(JOBS_MAX);
-    (Handle { jobs, stopping }, queue)
+    (Handle { jobs, stopping, reload }, queue)
 }
 
 impl Handle {
@@ -70,6 +72,15 @@ impl Handle {
         };
         let outcomes = if self.is_stopping() { None } else { made() };
         outcomes.unwrap_or_else(|| (0..count).map(|_| Err(gone())).collect())
+    }
+
+    /// Reads the configuration file, in the caller's thread, and makes its policy what is in force.
+    pub(super) fn reload(&self, guard: Guard) -> Result<Reloaded, RpcError> {
+        let reload = self.reload.as_ref().ok_or_else(handler::no_file)?;
+        let links = self.overview()?.settings.links.clone();
+        let (wanted, needs_restart) = reload.read(&links, guard)?;
+        let applied = self.change(vec![wanted]).pop().unwrap_or_else(|| Err(gone()))?;
+        Ok(Reloaded { applied, needs_restart })
     }
 
     pub(super) fn is_stopping(&self) -> bool {

@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 
 pub use self::sections::{ClassSection, LinkSection, PolicySection, RelaySection};
 pub use self::vlan::{Via, VlanKey, VlanScope};
-use super::{Class, Classes, RESTRICTED, Relay, Routers, Settings, UNRESTRICTED};
+use super::{Class, Classes, Origin, RESTRICTED, Relay, Routers, Settings, UNRESTRICTED};
 use crate::model::{ClassId, Direction};
 use crate::text::did_you_mean;
 
@@ -113,6 +113,7 @@ impl Document {
             relays: self.policy.relays.iter().map(relay).collect(),
             scopes: sections.iter().map(LinkSection::vlan_scopes).collect(),
             links,
+            origin: Origin::Configuration,
         }
     }
 
