@@ -1,5 +1,6 @@
 //! The command line: what may be typed, and what is printed for people and for programs.
 
+mod apply;
 mod change;
 mod check;
 mod exit;
@@ -62,6 +63,8 @@ enum Command {
     Check(check::CheckArgs),
     /// Change and show the VMs of a running daemon
     Vm(Box<vm::VmArgs>),
+    /// Change VMs and policy together, all of it or nothing
+    Apply(apply::ApplyArgs),
     /// Show and change what decides beside the VMs, on a running daemon
     Policy(policy::PolicyArgs),
     /// Make a running daemon read its configuration file again
@@ -141,6 +144,7 @@ impl Command {
             Self::Run(args) => args.json(),
             Self::Check(args) => args.json(),
             Self::Vm(args) => args.json(),
+            Self::Apply(args) => args.json(),
             Self::Policy(args) => args.json(),
             Self::Reload(args) => args.json(),
             Self::Stats(args) => args.json(),
@@ -172,6 +176,7 @@ fn dispatch(command: Command) -> Result<(), Failure> {
         Command::Run(args) => args.run(),
         Command::Check(args) => args.run(),
         Command::Vm(args) => args.run(),
+        Command::Apply(args) => args.run(),
         Command::Policy(args) => args.run(),
         Command::Reload(args) => args.run(),
         Command::Stats(args) => args.run(),

@@ -170,6 +170,7 @@ pub fn answer(source: &impl Source, call: Call) -> Result<Answer<'_>, RpcError> 
         Call::VmSet { .. }
         | Call::VmPatch { .. }
         | Call::VmDelete { .. }
+        | Call::Txn { .. }
         | Call::PolicyChange { .. }
         | Call::ConfigReload { .. } => Err(RpcError::new(Kind::Internal, "a change was taken for a question")),
     }

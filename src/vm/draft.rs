@@ -3,8 +3,7 @@
 //! All edits of a change are looked at together. What counts is what each VM is before and after, not the way there: so
 //! two VMs may swap their addresses, and a change that ends where it began is none.
 
-use std::collections::BTreeMap;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 use ipnet::IpNet;
@@ -136,14 +135,14 @@ impl Draft {
             }
         }
         let Some((at, new)) = &self.settings else { return Ok(()) };
+        let changed: HashSet<&VmId> = self.steps.iter().map(|step| &step.id).collect();
         for gone in truth.settings.classes.iter().filter(|old| new.classes.find(&old.name).is_none()) {
             // VMs that this change touches were checked above.
             let touched = |step: &&Step| step.old.as_ref().is_some_and(|(_, vm)| vm.class.as_ref() == Some(&gone.name));
             let count = truth.uses(&gone.name) - self.steps.iter().filter(touched).count();
             if count > 0 {
-                let is_touched = |id: &VmId| self.steps.iter().any(|step| step.id == *id);
                 let has = |(id, _): &(&VmId, &VmIndex)| {
-                    !is_touched(id) && truth.get(id).is_some_and(|(_, vm)| vm.class.as_ref() == Some(&gone.name))
+                    !changed.contains(id) && truth.get(id).is_some_and(|(_, vm)| vm.class.as_ref() == Some(&gone.name))
                 };
                 if let Some((vm, _)) = truth.ids.iter().find(has) {
                     return Err((*at, EditError::ClassInUse { class: gone.name.clone(), vm: vm.clone(), count }));
@@ -165,8 +164,9 @@ impl Draft {
         match self.settings {
             Some((at, _)) if truth.settings.public_ipv4 == PublicIpv4::Any => {
                 // VMs that this change touches were checked above.
-                let touched = |id: &VmId| self.steps.iter().any(|step| step.id == *id);
-                let others = truth.ids.iter().filter(|(id, _)| !touched(id)).filter_map(|(id, _)| truth.get(id));
+                let changed: HashSet<&VmId> = self.steps.iter().map(|step| &step.id).collect();
+                let others =
+                    truth.ids.iter().filter(|(id, _)| !changed.contains(id)).filter_map(|(id, _)| truth.get(id));
                 others.map(|(_, vm)| vm).try_for_each(|vm| check(at, vm))
             }
             _ => Ok(()),

@@ -11,7 +11,7 @@ use crate::policy::{Settings, TooManyClasses};
 use crate::table::{NotSettled, TableError};
 
 /// One step of a change. All steps of a change are checked together and taken together.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum Edit {
     /// Makes or replaces a VM.
     Set(VmSet),

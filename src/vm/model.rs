@@ -183,11 +183,23 @@ fn check(history: &[(Vec<Step>, bool)]) {
     };
     let reader = &mut readers[0];
     for (steps, publish) in history {
+        // To try it first leaves no trace.
+        let tried = registry.rehearse(steps.iter().map(Step::edit));
+        assert_eq!(registry.revision(), Revision(model.revision), "{steps:?}");
+        assert!(registry.iter_after(None).map(|(_, vm)| &**vm).eq(model.vms.values()), "{steps:?}");
         let outcome = registry.stage(steps.iter().map(Step::edit));
+        assert_eq!(tried.is_ok(), outcome.is_ok(), "{steps:?}");
         match model.after(steps) {
             Some(next) => {
                 let change = outcome.unwrap_or_else(|(at, error)| panic!("{steps:?}, edit {at}: {error}"));
                 assert_eq!(change.changed, next.revision != model.revision, "{steps:?}");
+                let would = tried.unwrap();
+                assert_eq!(change.changed, !would.vms.is_empty() || would.settings.is_some(), "{steps:?}");
+                for change in would.vms {
+                    let old = change.old.as_deref();
+                    assert_eq!(old, model.vms.get(&change.id), "{steps:?}");
+                    assert_eq!(change.new.as_deref(), next.vms.get(&change.id), "{steps:?}");
+                }
                 model = next;
             }
             None => assert!(outcome.is_err(), "{steps:?} cannot be, but was taken"),

@@ -148,7 +148,7 @@ impl Registry {
             if draft.is_empty() {
                 return Ok(Change { revision: self.truth.revision, changed: false, deleted: Vec::new() });
             }
-            let committed = stage(&mut self.truth, &mut batch, capacity, draft)?;
+            let Staged { committed, .. } = stage(&mut self.truth, &mut batch, capacity, draft)?;
             let gone = committed.vms.iter().filter(|change| change.new.is_none());
             let change = Change {
                 revision: committed.revision,
@@ -158,6 +158,23 @@ impl Registry {
             self.staged.push(committed);
             Ok(change)
         });
+        batch.pause();
+        outcome
+    }
+
+    /// What a change would do, and whether it can be: it is staged as ever and then taken back.
+    ///
+    /// # Errors
+    /// As [`stage`](Self::stage).
+    pub fn rehearse(&mut self, edits: impl IntoIterator<Item = Edit>) -> Result<Committed, (usize, EditError)> {
+        self.try_settle();
+        let capacity = self.writer.capacity().vms;
+        let mut batch = self.writer.resume().map_err(|error| (0, error.into()))?;
+        let before = self.truth.revision;
+        let outcome = Draft::new(&self.truth, &batch, capacity, edits)
+            .and_then(|draft| stage(&mut self.truth, &mut batch, capacity, draft))
+            .map(|staged| staged.take_back(&mut self.truth, &mut batch));
+        self.truth.revision = before;
         batch.pause();
         outcome
     }
@@ -216,69 +233,78 @@ pub fn class<'a>(settings: &Settings, vm: &'a Vm) -> (ClassId, &'a str) {
     (id, name)
 }
 
-/// Makes a draft true and writes it into the batch; what is left of it is nothing if the table has no room.
-fn stage(
-    truth: &mut Truth,
-    batch: &mut Batch<'_>,
-    capacity: u32,
-    draft: Draft,
-) -> Result<Committed, (usize, EditError)> {
-    let Draft { steps, settings } = draft;
-    // First what goes, whosever it is, so that somebody else can have it.
-    let mut lost: Vec<(Key, VmIndex)> = Vec::new();
-    for key in steps.iter().flat_map(draft::Step::removed) {
-        lost.extend(batch.remove(key).map(|owner| (key, owner)));
-    }
+/// A change that is true and in the batch, as far as it came, and what it took to bring it there.
+struct Staged {
+    committed: Committed,
+    /// Keys that led to a VM before.
+    lost: Vec<(Key, VmIndex)>,
+    /// Keys that lead to a VM now.
+    gained: Vec<Key>,
+}
 
-    let mut committed = Committed { revision: truth.revision, vms: Vec::with_capacity(steps.len()), settings: None };
-    if let Some((_, new)) = settings {
-        committed.settings = Some([std::mem::replace(&mut truth.settings, new.clone()), new]);
+impl Staged {
+    /// Takes it back, as if it had never been, but for the revision. Nothing else may have been staged since.
+    fn take_back(self, truth: &mut Truth, batch: &mut Batch<'_>) -> Committed {
+        // Keys come back into the slots that they left, which nobody has taken since, so there is room for them.
+        self.gained.into_iter().for_each(|key| _ = batch.remove(key));
+        let back: Result<(), TableError> = self.lost.into_iter().try_for_each(|(key, owner)| batch.insert(key, owner));
+        debug_assert!(back.is_ok(), "{back:?}");
+        for change in self.committed.vms.iter().rev() {
+            truth.undo(change);
+        }
+        if let Some([old, _]) = &self.committed.settings {
+            truth.settings = old.clone();
+        }
+        for change in &self.committed.vms {
+            if let Some(old) = &change.old {
+                let back = batch.set_state(change.index, state(&truth.settings, old));
+                debug_assert!(back.is_ok(), "{back:?}");
+            }
+        }
+        self.committed
     }
-    let mut gained: Vec<Key> = Vec::new();
-    let mut refused = None;
+}
+
+/// Makes a draft true and writes it into the batch; what is left of it is nothing if the table has no room.
+fn stage(truth: &mut Truth, batch: &mut Batch<'_>, capacity: u32, draft: Draft) -> Result<Staged, (usize, EditError)> {
+    let Draft { steps, settings } = draft;
+    let committed = Committed { revision: truth.revision, vms: Vec::with_capacity(steps.len()), settings: None };
+    let mut staged = Staged { committed, lost: Vec::new(), gained: Vec::new() };
+    // First what goes, whosever it is, so that somebody else can have it.
+    for key in steps.iter().flat_map(draft::Step::removed) {
+        staged.lost.extend(batch.remove(key).map(|owner| (key, owner)));
+    }
+    if let Some((_, new)) = settings {
+        staged.committed.settings = Some([std::mem::replace(&mut truth.settings, new.clone()), new]);
+    }
     for step in &steps {
         let number = match &step.old {
             Some((index, _)) => Some((*index, false)),
             None => truth.allocate(capacity),
         };
         let Some((index, reused)) = number else {
-            refused = Some((step.at, EditError::VmsFull { vm: step.id.clone(), capacity }));
-            break;
+            staged.take_back(truth, batch);
+            return Err((step.at, EditError::VmsFull { vm: step.id.clone(), capacity }));
         };
         let old = step.old.as_ref().map(|(_, old)| old.clone());
         let change = VmChange { id: step.id.clone(), index, old, new: step.new.clone(), reused };
         truth.apply(&change);
-        committed.vms.push(change);
-        let insert = |key| batch.insert(key, index).map(|()| gained.push(key));
+        staged.committed.vms.push(change);
+        let insert = |key| batch.insert(key, index).map(|()| staged.gained.push(key));
         let written = step.added().try_for_each(insert).and_then(|()| match &step.new {
             Some(new) => batch.set_state(index, state(&truth.settings, new)),
             None => Ok(()),
         });
         if let Err(source) = written {
-            refused = Some((step.at, draft::no_room(&step.id, source)));
-            break;
+            staged.take_back(truth, batch);
+            return Err((step.at, draft::no_room(&step.id, source)));
         }
     }
-    let Some(refused) = refused else {
+    if !(staged.committed.vms.is_empty() && staged.committed.settings.is_none()) {
         truth.revision.0 += 1;
-        committed.revision = truth.revision;
-        return Ok(committed);
-    };
-    // Keys come back into the slots that they left, which nobody has taken since, so there is room for them.
-    gained.into_iter().for_each(|key| _ = batch.remove(key));
-    let back: Result<(), TableError> = lost.into_iter().try_for_each(|(key, owner)| batch.insert(key, owner));
-    debug_assert!(back.is_ok(), "{back:?}");
-    for change in committed.vms.iter().rev() {
-        truth.undo(change);
     }
-    if let Some([old, _]) = committed.settings {
-        truth.settings = old;
-    }
-    for (index, old) in steps.iter().filter_map(|step| step.old.as_ref()) {
-        let back = batch.set_state(*index, state(&truth.settings, old));
-        debug_assert!(back.is_ok(), "{back:?}");
-    }
-    Err(refused)
+    staged.committed.revision = truth.revision;
+    Ok(staged)
 }
 
 /// What workers know of a VM. Its class was checked.

@@ -77,6 +77,38 @@ fn policy_is_shown_changed_and_in_force_while_frames_flow() {
 }
 
 #[test]
+fn a_transaction_of_vms_and_policy_is_in_force_as_one_change() {
+    let lab = Lab::new();
+    let daemon = Daemon::start(&lab, &mail_of(&lab, VM_A, 1));
+    known(&daemon);
+    let file = lab.write(
+        "changes.jsonl",
+        format!(
+            "{}\n\n{}\n",
+            json!({"method": "policy.set", "params": {"class": {"games": {"ports": [2000]}}}}),
+            json!({"method": "vm.patch", "params": {"id": VM_A.id, "class": "games"}}),
+        ),
+    );
+    let words = daemon.command(&["apply", "--dry-run", &file]).done().stdout;
+    assert!(words.contains(&format!("~ {} class: null -> \"games\"", VM_A.id)), "{words}");
+    assert!(words.contains("+[class.games]") && words.contains("nothing was changed (--dry-run)"), "{words}");
+    assert_eq!(grows(&daemon), DENIED);
+    let answer = daemon.change(&["apply", &file]);
+    assert_eq!((&answer["revision"], &answer["changed"]), (&json!(2), &json!(true)));
+    assert_eq!(grows(&daemon), ALLOWED);
+    assert_eq!(daemon.change(&["apply", &file])["changed"], false);
+
+    let file = lab.write(
+        "bad.jsonl",
+        r#"[{"method":"vm.delete","params":{"id":"vm-a"}},{"method":"vm.patch","params":{"id":"x"}}]"#,
+    );
+    daemon.command(&["apply", &file]).fails(65, &["there is no VM x"]);
+    daemon.command(&["apply", &lab.write("no.jsonl", "{")]).fails(78, &["no.jsonl, line 1: not JSON"]);
+    assert_eq!(grows(&daemon), ALLOWED);
+    daemon.stop(Signal::TERM);
+}
+
+#[test]
 fn a_policy_that_cannot_be_changes_nothing() {
     let lab = Lab::new();
     let daemon = Daemon::start(&lab, &mail_of(&lab, VM_A, 1).and("[class.games]\nports = [2000]\n"));

@@ -5,19 +5,29 @@
 //! with it. Changes then pile up no further than that: those that come after are refused until the earlier ones are in
 //! force.
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Instant;
 
 use super::State;
-use crate::control::rpc::{Applied, Call, Guard, Kind, RpcError};
-use crate::model::{Revision, VmIndex};
+use crate::control::rpc::{Applied, Call, Difference, Guard, Kind, Made, Rehearsed, RpcError};
+use crate::model::{Boot, Revision, VmIndex};
+use crate::policy::Settings;
+use crate::policy::document::Document;
 use crate::table::NotSettled;
 use crate::vm::edit::{Change, Edit, EditError};
+use crate::vm::journal::Committed;
+use crate::vm::registry::Registry;
 
 /// A change that somebody wants made.
 #[derive(Clone, Debug)]
 pub struct Wanted {
     edits: Vec<Edit>,
     guard: Guard,
+    /// Only to say what would be.
+    dry_run: bool,
+    /// It has numbered steps.
+    is_txn: bool,
     asked: Instant,
 }
 
@@ -36,7 +46,7 @@ impl Wanted {
     /// Asked for at this moment.
     #[must_use]
     pub fn new(edit: Edit, guard: Guard) -> Self {
-        Self { edits: vec![edit], guard, asked: Instant::now() }
+        Self { edits: vec![edit], guard, dry_run: false, is_txn: false, asked: Instant::now() }
     }
 }
 
@@ -48,6 +58,9 @@ impl From<Call> for Asked {
             Call::VmPatch { id, patch, guard } => (Edit::Patch(id, patch), guard),
             Call::VmDelete { id, guard } => (Edit::Delete(id), guard),
             Call::PolicyChange { edit, guard } => (Edit::Policy(edit), guard),
+            Call::Txn { edits, dry_run, guard } => {
+                return Self::Change(Wanted { edits, guard, dry_run, is_txn: true, asked: Instant::now() });
+            }
             Call::ConfigReload { guard } => return Self::Reload(guard),
             call @ (Call::VmGet { .. }
             | Call::VmList { .. }
@@ -64,7 +77,7 @@ impl From<Call> for Asked {
 impl State {
     /// Makes changes in their order, each whole or not at all, and waits until all of them are in force on every worker.
     /// What became of each.
-    pub fn change(&mut self, wanted: Vec<Wanted>) -> Vec<Result<Applied, RpcError>> {
+    pub fn change(&mut self, wanted: Vec<Wanted>) -> Vec<Result<Made, RpcError>> {
         let deadline = Instant::now() + self.patience;
         let late = self.settle(deadline).err();
         let outcomes = Vec::with_capacity(wanted.len());
@@ -125,7 +138,7 @@ struct Group<'a> {
     /// Whom the last publication waits for in vain; nothing more is changed then.
     late: Option<NotSettled>,
     /// Of those added so far.
-    outcomes: Vec<Result<Applied, RpcError>>,
+    outcomes: Vec<Result<Made, RpcError>>,
     /// What is true only once the open changes are in force: places among the outcomes, and when each was asked for.
     waiting: Vec<(usize, Instant)>,
     /// Numbers of VMs that the open changes delete.
@@ -134,35 +147,50 @@ struct Group<'a> {
 
 impl Group<'_> {
     fn add(&mut self, wanted: Wanted) {
-        let Wanted { edits, guard, asked } = wanted;
-        let outcome = match self.try_stage(edits, guard) {
-            Ok(Change { revision, changed, deleted }) => {
+        let Wanted { edits, guard, dry_run, is_txn, asked } = wanted;
+        let refusal = |(at, error): (usize, EditError)| {
+            let error = RpcError::from(error);
+            if is_txn { error.with("operation", at) } else { error }
+        };
+        let outcome = if dry_run {
+            self.attempt(edits, guard, refusal, Registry::rehearse).map(|would| {
+                let (revision, boot) = (self.state.registry.revision(), self.state.boot);
+                Made::Rehearsed(Box::new(rehearsed(would, revision, boot)))
+            })
+        } else {
+            self.attempt(edits, guard, refusal, Registry::stage).map(|Change { revision, changed, deleted }| {
                 self.deleted.extend(deleted);
                 if changed || !self.waiting.is_empty() {
                     self.waiting.push((self.outcomes.len(), asked));
                 }
                 let durable = self.state.registry.journal().is_some_and(|journal| journal.durable);
-                Ok(Applied { revision, boot: self.state.boot, changed, applied_us: 0, durable })
-            }
-            Err(error) => Err(error),
+                Made::Applied(Applied { revision, boot: self.state.boot, changed, applied_us: 0, durable })
+            })
         };
         self.outcomes.push(outcome);
     }
 
-    fn try_stage(&mut self, edits: Vec<Edit>, guard: Guard) -> Result<Change, RpcError> {
+    /// Does something with edits, once more if there is room only when the open changes are in force.
+    fn attempt<T>(
+        &mut self,
+        edits: Vec<Edit>,
+        guard: Guard,
+        refusal: impl Fn((usize, EditError)) -> RpcError,
+        attempt: impl Fn(&mut Registry, Vec<Edit>) -> Result<T, (usize, EditError)>,
+    ) -> Result<T, RpcError> {
         self.state.admit(guard)?;
         self.refuse_if_late()?;
         let again = (!self.waiting.is_empty()).then(|| edits.clone());
-        match (self.state.registry.stage(edits), again) {
-            (Ok(change), _) => Ok(change),
+        match (attempt(&mut self.state.registry, edits), again) {
+            (Ok(done), _) => Ok(done),
             // What the open changes delete makes room only once they are in force.
             (Err((_, error)), Some(edits)) if wants_room(&error) => {
                 self.bring_into_force();
                 self.refuse_if_late()?;
                 self.state.admit(guard)?;
-                self.state.registry.stage(edits).map_err(|(_, error)| error.into())
+                attempt(&mut self.state.registry, edits).map_err(refusal)
             }
-            (Err((_, error)), _) => Err(error.into()),
+            (Err(refused), _) => Err(refusal(refused)),
         }
     }
 
@@ -184,7 +212,7 @@ impl Group<'_> {
             Ok(took) => {
                 let took = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
                 for (at, asked) in outcomes {
-                    let Some(Ok(applied)) = self.outcomes.get_mut(at) else { continue };
+                    let Some(Ok(Made::Applied(applied))) = self.outcomes.get_mut(at) else { continue };
                     applied.durable = durable;
                     if applied.changed {
                         applied.applied_us = took;
@@ -196,8 +224,10 @@ impl Group<'_> {
             }
             Err(late) => {
                 for (at, _) in outcomes {
-                    let applied = self.outcomes.get(at).and_then(|outcome| outcome.as_ref().ok());
-                    let revision = applied.map(|applied| applied.revision);
+                    let revision = match self.outcomes.get(at) {
+                        Some(Ok(Made::Applied(applied))) => Some(applied.revision),
+                        _ => None,
+                    };
                     self.set(at, Err(self.state.not_in_force(&late, revision)));
                 }
                 self.late = Some(late);
@@ -205,10 +235,27 @@ impl Group<'_> {
         }
     }
 
-    fn set(&mut self, at: usize, outcome: Result<Applied, RpcError>) {
+    fn set(&mut self, at: usize, outcome: Result<Made, RpcError>) {
         if let Some(place) = self.outcomes.get_mut(at) {
             *place = outcome;
         }
+    }
+}
+
+/// What a change would do, for the wire.
+fn rehearsed(would: Committed, revision: Revision, boot: Boot) -> Rehearsed {
+    let Committed { vms, settings, .. } = would;
+    let vms: Vec<_> = vms.into_iter().map(|vm| (vm.id, Difference { before: vm.old, after: vm.new })).collect();
+    let vms: BTreeMap<_, _> = vms.into_iter().collect();
+    let document = |settings: &Settings| Some(Arc::new(Document::of(settings)));
+    let policy = settings.map(|[old, new]| Difference { before: document(&old), after: document(&new) });
+    Rehearsed {
+        dry_run: true,
+        changed: !vms.is_empty() || policy.is_some(),
+        vms: vms.into_values().collect(),
+        policy,
+        revision,
+        boot,
     }
 }
 

@@ -123,13 +123,13 @@ impl State {
     #[cfg(feature = "testkit")]
     pub fn handle(&mut self, call: Call) -> Result<Answer<'_>, RpcError> {
         match Asked::from(call) {
-            Asked::Change(wanted) => self.change(vec![wanted]).remove(0).map(Answer::Applied),
+            Asked::Change(wanted) => self.change(vec![wanted]).remove(0).map(Answer::from),
             Asked::Reload(guard) => {
                 let links = self.registry.settings().links.clone();
                 let reload = self.reload.clone().ok_or_else(no_file)?;
                 let (wanted, needs_restart) = reload.read(&links, guard)?;
-                let applied = self.change(vec![wanted]).remove(0)?;
-                Ok(Answer::Reloaded(Reloaded { applied, needs_restart }))
+                let made = self.change(vec![wanted]).remove(0)?;
+                Reloaded::new(made, needs_restart).map(Answer::Reloaded)
             }
             Asked::Question(call) => reading::answer(self, call),
         }

@@ -362,3 +362,46 @@ fn the_mode_in_effect_is_said_wherever_it_comes_from() {
     state.registry.apply([crate::vm::edit::Edit::Settings(Arc::new(watched))]).unwrap();
     assert_eq!(mode(&mut state), "monitor", "the box's own");
 }
+
+#[test]
+fn a_transaction_is_made_whole_or_refused_whole_with_its_step() {
+    let (mut state, _readers, _) = state();
+    let set = |id: &str, ip: &str| json!({"method": "vm.set", "params": {"id": id, "ips": [ip]}});
+    let both = json!({"operations": [set("a", "10.0.0.1"), set("b", "10.0.0.2")]});
+    let would = ask(&mut state, "txn", &json!({"operations": both["operations"], "dry_run": true})).unwrap();
+    assert_eq!((&would["dry_run"], &would["changed"], &would["revision"]), (&json!(true), &json!(true), &json!(0)));
+    assert_eq!((&would["vms"][1]["before"], &would["vms"][1]["after"]["id"]), (&json!(null), &json!("b")));
+    assert_eq!(ask(&mut state, "vm.list", &json!({})).unwrap()["vms"], json!([]));
+    assert_eq!(ask(&mut state, "txn", &both).unwrap()["revision"], 1, "one change");
+
+    // What counts is what is true in the end.
+    let swap = json!({"operations": [set("a", "10.0.0.2"), set("b", "10.0.0.1")]});
+    assert_eq!(ask(&mut state, "txn", &swap).unwrap()["revision"], 2);
+    assert_eq!(ask(&mut state, "vm.get", &json!({"id": "a"})).unwrap()["vm"]["ips"], json!(["10.0.0.2"]));
+
+    // A class comes and is used by one change; it goes only with its last VM.
+    let class = |ports| json!({"method": "policy.patch", "params": {"class": {"games": ports}}});
+    let of = |class: Value| json!({"method": "vm.patch", "params": {"id": "a", "class": class}});
+    let made = ask(&mut state, "txn", &json!({"operations": [of(json!("games")), class(json!({"ports": [2000]}))]}));
+    assert_eq!(made.unwrap()["revision"], 3);
+    let would =
+        ask(&mut state, "txn", &json!({"operations": [class(json!(null)), of(json!(null))], "dry_run": true})).unwrap();
+    assert_eq!(would["policy"]["before"]["class"]["games"]["ports"], json!([2000]));
+    assert_eq!(would["policy"]["after"]["class"]["games"], json!(null));
+    assert_eq!(would["vms"].as_array().unwrap().len(), 1);
+
+    for dry_run in [true, false] {
+        let refused =
+            json!({"operations": [set("c", "10.0.0.3"), of(json!(null)), set("d", "10.0.0.1")], "dry_run": dry_run});
+        let error = ask(&mut state, "txn", &refused).unwrap_err();
+        let data = (&error["data"]["kind"], &error["data"]["operation"], &error["data"]["other"]);
+        assert_eq!(data, (&json!("conflict"), &json!(2), &json!("b")));
+        let error =
+            ask(&mut state, "txn", &json!({"operations": [class(json!(null))], "dry_run": dry_run})).unwrap_err();
+        assert_eq!(error["data"]["other"], "a");
+    }
+    assert!(ask(&mut state, "vm.get", &json!({"id": "c"})).is_err());
+    assert_eq!(ask(&mut state, "vm.get", &json!({"id": "a"})).unwrap()["effective_class"], "games");
+    let stale = ask(&mut state, "txn", &json!({"operations": [of(json!(null))], "if_revision": 2})).unwrap_err();
+    assert_eq!(stale["data"]["kind"], "revision_mismatch");
+}

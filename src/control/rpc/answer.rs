@@ -6,7 +6,7 @@ use std::sync::Arc;
 use serde::ser::SerializeMap;
 use serde::{Deserialize, Serialize, Serializer};
 
-use super::{Id, RpcError};
+use super::{Id, Kind, RpcError};
 use crate::control::reading::ReportedVms;
 use crate::model::{Boot, Mode, Revision};
 use crate::policy::Origin;
@@ -18,8 +18,10 @@ use crate::vm::record::{Vm, VmId};
 #[derive(Debug, Serialize)]
 #[serde(untagged)]
 pub enum Answer<'a> {
-    /// Of `vm.set`, `vm.patch` and `vm.delete`.
+    /// Of whatever changes something.
     Applied(Applied),
+    /// Of `txn` that was only tried.
+    Rehearsed(Box<Rehearsed>),
     /// Of `vm.get`.
     Vm(Box<VmAnswer>),
     /// Of `vm.list`.
@@ -81,6 +83,64 @@ pub struct Reloaded {
     pub applied: Applied,
     /// Keys whose new values wait for a restart.
     pub needs_restart: Vec<String>,
+}
+
+impl Reloaded {
+    /// Of what became of the change.
+    ///
+    /// # Errors
+    /// It was only tried, which nobody asks for.
+    pub fn new(made: Made, needs_restart: Vec<String>) -> Result<Self, RpcError> {
+        match made {
+            Made::Applied(applied) => Ok(Self { applied, needs_restart }),
+            Made::Rehearsed(_) => Err(RpcError::new(Kind::Internal, "a reload was only tried")),
+        }
+    }
+}
+
+/// What becomes of a change.
+#[derive(Clone, Debug, Serialize)]
+#[serde(untagged)]
+pub enum Made {
+    /// It was made.
+    Applied(Applied),
+    /// It was only tried.
+    Rehearsed(Box<Rehearsed>),
+}
+
+impl From<Made> for Answer<'_> {
+    fn from(made: Made) -> Self {
+        match made {
+            Made::Applied(applied) => Self::Applied(applied),
+            Made::Rehearsed(rehearsed) => Self::Rehearsed(rehearsed),
+        }
+    }
+}
+
+/// What a change would do.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Rehearsed {
+    /// Always true: nothing was changed.
+    pub dry_run: bool,
+    /// Whether anything would be different.
+    pub changed: bool,
+    /// Every VM that would be different, in the order of their ids.
+    pub vms: Vec<Difference<Vm>>,
+    /// The policy, if it would be different.
+    pub policy: Option<Difference<Document>>,
+    /// The current revision.
+    pub revision: Revision,
+    /// Of which run of the process.
+    pub boot: Boot,
+}
+
+/// What something is, and what it would be; `null` where there is nothing.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Difference<T> {
+    /// Now.
+    pub before: Option<Arc<T>>,
+    /// Then.
+    pub after: Option<Arc<T>>,
 }
 
 /// A VM, and what the box makes of it.
@@ -161,7 +221,7 @@ impl Serialize for Response<'_> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Kind, Line, parse_line};
+    use super::super::{Line, parse_line};
     use super::*;
 
     #[test]

@@ -49,7 +49,8 @@ mod error;
 mod request;
 
 pub use self::answer::{
-    Answer, Applied, PolicyAnswer, Reloaded, Remark, Response, VersionAnswer, VmAnswer, VmEntry, VmsAnswer,
+    Answer, Applied, Difference, Made, PolicyAnswer, Rehearsed, Reloaded, Remark, Response, VersionAnswer, VmAnswer,
+    VmEntry, VmsAnswer,
 };
 pub(in crate::control) use self::error::{ECHO_CHARS_MAX, explained};
 pub use self::error::{Kind, RpcError};
@@ -57,6 +58,7 @@ pub use self::request::{Batch, Id, Line, Request, parse_line};
 pub use super::params::METHODS;
 use crate::model::{Boot, Revision};
 use crate::policy::Tally;
+use crate::vm::edit::Edit;
 use crate::vm::policy::PolicyEdit;
 use crate::vm::record::{VmId, VmPatch, VmSet};
 
@@ -137,6 +139,15 @@ pub enum Call {
         after: Option<VmId>,
         /// How many at most, 1 to [`LIST_LIMIT_MAX`].
         limit: usize,
+    },
+    /// `txn`
+    Txn {
+        /// What is to be done, all of it or nothing.
+        edits: Vec<Edit>,
+        /// Only to say what would be.
+        dry_run: bool,
+        /// Only then.
+        guard: Guard,
     },
     /// `policy.get`
     PolicyGet,

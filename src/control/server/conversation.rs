@@ -57,7 +57,7 @@ fn converse(stream: &UnixStream, out: &mut BufWriter<Timed<'_>>, handle: &Handle
 
 fn answer(asked: Asked, handle: &Handle) -> Result<Answer<'_>, RpcError> {
     match asked {
-        Asked::Change(wanted) => handle.change(vec![wanted]).pop().unwrap_or_else(unanswered).map(Answer::Applied),
+        Asked::Change(wanted) => handle.change(vec![wanted]).pop().unwrap_or_else(unanswered).map(Answer::from),
         Asked::Reload(guard) => handle.reload(guard).map(Answer::Reloaded),
         Asked::Question(call) => reading::answer(handle, call),
     }
@@ -98,7 +98,7 @@ impl<W: Write> Answers<'_, W> {
             return Ok(());
         }
         let outcomes = handle.change(std::mem::take(changes));
-        let outcomes = outcomes.into_iter().map(|outcome| outcome.map(Answer::Applied));
+        let outcomes = outcomes.into_iter().map(|outcome| outcome.map(Answer::from));
         ids.drain(..).zip(outcomes).try_for_each(|(id, outcome)| self.one(id, &outcome))
     }
 
@@ -118,7 +118,7 @@ fn write(out: &mut impl Write, id: &Id, outcome: &Result<Answer<'_>, RpcError>) 
     Ok(serde_json::to_writer(out, &Response { id, outcome })?)
 }
 
-fn unanswered() -> Result<rpc::Applied, RpcError> {
+fn unanswered() -> Result<rpc::Made, RpcError> {
     Err(RpcError::new(Kind::Internal, "a change was made and not answered; ask for what there is"))
 }
 

@@ -12,7 +12,7 @@ use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use crate::control::handler::{self, State, Wanted};
 use crate::control::reading::{Overview, Rows, Source, Take};
 use crate::control::reload::Reload;
-use crate::control::rpc::{Applied, Guard, Kind, Reloaded, RpcError};
+use crate::control::rpc::{Guard, Kind, Made, Reloaded, RpcError};
 use crate::telemetry::heartbeat::{Heartbeat, PERIOD};
 
 /// Jobs in the queue; each connection has one at most, so who finds it full does not wait long.
@@ -21,7 +21,7 @@ const JOBS_MAX: usize = 64;
 const TOGETHER: usize = 10_000;
 
 /// What comes of changes, in their order.
-type Outcomes = Vec<Result<Applied, RpcError>>;
+type Outcomes = Vec<Result<Made, RpcError>>;
 
 /// Something for the control thread to do.
 pub(super) enum Job {
@@ -79,8 +79,8 @@ impl Handle {
         let reload = self.reload.as_ref().ok_or_else(handler::no_file)?;
         let links = self.overview()?.settings.links.clone();
         let (wanted, needs_restart) = reload.read(&links, guard)?;
-        let applied = self.change(vec![wanted]).pop().unwrap_or_else(|| Err(gone()))?;
-        Ok(Reloaded { applied, needs_restart })
+        let made = self.change(vec![wanted]).pop().unwrap_or_else(|| Err(gone()))?;
+        Reloaded::new(made, needs_restart)
     }
 
     pub(super) fn is_stopping(&self) -> bool {

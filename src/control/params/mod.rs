@@ -1,0 +1,167 @@
+//! Methods and their parameters: JSON text → [`Call`].
+
+mod members;
+#[cfg(test)]
+mod tests;
+mod txn;
+
+use serde::Deserialize;
+
+use self::members::{IdAndIf, If, Nothing, Params, read};
+use self::txn::Txn;
+use super::rpc::{BATCH_MAX, Call, ECHO_CHARS_MAX, Kind, LIST_LIMIT_DEFAULT, LIST_LIMIT_MAX, RpcError, TOP_MAX, Wish};
+use crate::policy::Tally;
+use crate::text::{did_you_mean, plain};
+use crate::vm::policy::PolicyEdit;
+use crate::vm::record::VmId;
+
+/// Every method there is.
+pub const METHODS: [&str; 12] = [
+    "version",
+    "vm.set",
+    "vm.patch",
+    "vm.delete",
+    "vm.get",
+    "vm.list",
+    "txn",
+    "policy.get",
+    "policy.set",
+    "policy.patch",
+    "config.reload",
+    "stats.get",
+];
+
+/// The call that a method and the JSON text of its parameters stand for.
+pub(in crate::control) fn call(method: &str, params: &str) -> Result<Call, RpcError> {
+    match method {
+        "vm.set" => {
+            let Params { extra: If { guard }, own: set } = read(params)?;
+            Ok(Call::VmSet { set, guard })
+        }
+        "vm.patch" => {
+            let Params { extra: IdAndIf { id, guard }, own: patch } = read(params)?;
+            let id = id.ok_or_else(|| RpcError::new(Kind::InvalidParams, "missing field `id`"))?;
+            Ok(Call::VmPatch { id, patch, guard })
+        }
+        "vm.delete" => {
+            let Params { extra: If { guard }, own: OfVm { id } } = read(params)?;
+            Ok(Call::VmDelete { id, guard })
+        }
+        "vm.get" => {
+            let Params { extra: Nothing, own: OfVm { id } } = read(params)?;
+            Ok(Call::VmGet { id })
+        }
+        "vm.list" => {
+            let Params { extra: Nothing, own: List { after, limit } } = read(params)?;
+            match limit.map_or(Ok(LIST_LIMIT_DEFAULT), usize::try_from) {
+                Ok(limit) if (1..=LIST_LIMIT_MAX).contains(&limit) => Ok(Call::VmList { after, limit }),
+                _ => {
+                    let message = format!("limit: must be 1 to {LIST_LIMIT_MAX}, not {}", limit.unwrap_or(0));
+                    Err(RpcError::new(Kind::InvalidParams, message).with("path", "limit"))
+                }
+            }
+        }
+        "txn" => {
+            let Params { extra: If { guard }, own: Txn { operations, dry_run } } = read(params)?;
+            let count = operations.len();
+            if count == 0 || count > BATCH_MAX {
+                let message = format!("operations: 1 to {BATCH_MAX} are possible, not {count}");
+                return Err(RpcError::new(Kind::InvalidParams, message).with("path", "operations"));
+            }
+            let edits =
+                operations.iter().enumerate().map(|(at, operation)| operation.edit(at)).collect::<Result<_, _>>()?;
+            Ok(Call::Txn { edits, dry_run, guard })
+        }
+        "policy.get" => {
+            let Params { extra: Nothing, own: Empty {} } = read(params)?;
+            Ok(Call::PolicyGet)
+        }
+        "policy.set" => {
+            let Params { extra: If { guard }, own: document } = read(params)?;
+            Ok(Call::PolicyChange { edit: Box::new(PolicyEdit::Set(document)), guard })
+        }
+        "policy.patch" => {
+            let Params { extra: If { guard }, own: patch } = read(params)?;
+            Ok(Call::PolicyChange { edit: Box::new(PolicyEdit::Patch(patch)), guard })
+        }
+        "config.reload" => {
+            let Params { extra: If { guard }, own: Empty {} } = read(params)?;
+            Ok(Call::ConfigReload { guard })
+        }
+        "stats.get" => {
+            let Params { extra: Nothing, own: stats } = read::<_, Stats>(params)?;
+            stats.wish().map(|vms| Call::StatsGet { vms })
+        }
+        "version" => {
+            let Params { extra: Nothing, own: Empty {} } = read(params)?;
+            Ok(Call::Version)
+        }
+        unknown => {
+            let suggestion = did_you_mean(unknown, METHODS);
+            let unknown = plain(unknown, ECHO_CHARS_MAX);
+            let message = format!("there is no method `{unknown}`; there are {}{suggestion}", METHODS.join(", "));
+            Err(RpcError::new(Kind::UnknownMethod, message))
+        }
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct OfVm {
+    id: VmId,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct List {
+    #[serde(default)]
+    after: Option<VmId>,
+    #[serde(default)]
+    limit: Option<u64>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Stats {
+    #[serde(default)]
+    vms: Option<bool>,
+    #[serde(default)]
+    top: Option<u64>,
+    #[serde(default)]
+    by: Option<String>,
+}
+
+impl Stats {
+    fn wish(self) -> Result<Wish, RpcError> {
+        let Self { vms, top, by } = self;
+        let refuse = |path: &str, message: String| {
+            Err(RpcError::new(Kind::InvalidParams, format!("{path}: {message}")).with("path", path))
+        };
+        let Some(top) = top else {
+            return match by {
+                Some(_) => refuse("by", "ranks VMs, so `top` must say how many are wanted".into()),
+                None => Ok(if vms.unwrap_or(true) { Wish::All } else { Wish::None }),
+            };
+        };
+        if vms == Some(false) {
+            return refuse("top", "names VMs, and `vms` is false".into());
+        }
+        let Some(count) = usize::try_from(top).ok().filter(|count| (1..=TOP_MAX).contains(count)) else {
+            return refuse("top", format!("must be 1 to {TOP_MAX}, not {top}"));
+        };
+        let name = by.as_deref().unwrap_or(Tally::Denied.name());
+        match Tally::ALL.into_iter().find(|tally| tally.name() == name) {
+            Some(by) => Ok(Wish::Top { count, by }),
+            None => {
+                let names = Tally::ALL.map(Tally::name);
+                let nearest = did_you_mean(name, names);
+                let name = plain(name, ECHO_CHARS_MAX);
+                refuse("by", format!("`{name}` is no tally; there are {}{nearest}", names.join(", ")))
+            }
+        }
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Empty {}

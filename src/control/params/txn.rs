@@ -1,0 +1,65 @@
+//! `txn`: steps that are calls of their own elsewhere.
+
+use std::borrow::Cow;
+
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use super::call;
+use crate::control::rpc::{Call, ECHO_CHARS_MAX, Guard, Kind, RpcError};
+use crate::text::plain;
+use crate::vm::edit::Edit;
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Txn<'a> {
+    #[serde(borrow)]
+    pub(super) operations: Vec<Operation<'a>>,
+    #[serde(default)]
+    pub(super) dry_run: bool,
+}
+
+/// One step of a transaction, as a request of its own would have it.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Operation<'a> {
+    method: Cow<'a, str>,
+    #[serde(borrow)]
+    params: Option<&'a RawValue>,
+}
+
+impl Operation<'_> {
+    pub(super) fn edit(&self, at: usize) -> Result<Edit, RpcError> {
+        let refuse = |kind, message: String| {
+            let path = format!("operations[{at}]");
+            Err(RpcError::new(kind, format!("{path}: {message}")).with("operation", at).with("path", path))
+        };
+        let call = match call(&self.method, self.params.map_or("{}", RawValue::get)) {
+            Ok(call) => call,
+            Err(RpcError { kind, message, .. }) => return refuse(kind, message),
+        };
+        match call {
+            Call::VmSet { guard, .. }
+            | Call::VmPatch { guard, .. }
+            | Call::VmDelete { guard, .. }
+            | Call::PolicyChange { guard, .. }
+                if guard != Guard::default() =>
+            {
+                let message = "`if_revision` and `if_boot` stand beside `operations`, for all of them".to_owned();
+                refuse(Kind::InvalidParams, message)
+            }
+            Call::VmSet { set, .. } => Ok(Edit::Set(set)),
+            Call::VmPatch { id, patch, .. } => Ok(Edit::Patch(id, patch)),
+            Call::VmDelete { id, .. } => Ok(Edit::Delete(id)),
+            Call::PolicyChange { edit, .. } => Ok(Edit::Policy(edit)),
+            _ => {
+                let method = plain(&self.method, ECHO_CHARS_MAX);
+                let message = format!("`{method}` is no step of a transaction; these are: {}", STEPS.join(", "));
+                refuse(Kind::InvalidParams, message)
+            }
+        }
+    }
+}
+
+/// Methods that can be steps of a transaction.
+const STEPS: [&str; 5] = ["vm.set", "vm.patch", "vm.delete", "policy.set", "policy.patch"];
