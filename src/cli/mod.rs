@@ -71,6 +71,8 @@ enum Command {
     Reload(policy::ReloadArgs),
     /// What a running daemon received, forwarded and dropped
     Stats(remote::StatsArgs),
+    /// Whether all is well with a running daemon
+    Health(remote::HealthArgs),
     /// Examine or export what the daemon keeps on disk
     Store(store::StoreArgs),
     /// The version of this program and of a running daemon
@@ -148,6 +150,7 @@ impl Command {
             Self::Policy(args) => args.json(),
             Self::Reload(args) => args.json(),
             Self::Stats(args) => args.json(),
+            Self::Health(args) => args.json(),
             Self::Store(args) => args.json(),
             Self::Version(args) => args.json(),
         }
@@ -180,6 +183,7 @@ fn dispatch(command: Command) -> Result<(), Failure> {
         Command::Policy(args) => args.run(),
         Command::Reload(args) => args.run(),
         Command::Stats(args) => args.run(),
+        Command::Health(args) => args.run(),
         Command::Store(args) => args.run(),
         Command::Version(args) => args.run(),
     }

@@ -11,7 +11,8 @@ use super::layout::Page;
 use super::render::{self, Rank};
 use crate::config::DEFAULT_SOCKET;
 use crate::control::client::{Client, ClientError};
-use crate::control::rpc::VersionAnswer;
+use crate::control::health::Problem;
+use crate::control::rpc::{HealthAnswer, VersionAnswer};
 use crate::failure::{Cause, Failure};
 use crate::policy::Tally;
 use crate::telemetry::report::Report;
@@ -45,6 +46,36 @@ pub(super) struct StatsArgs {
     /// Seconds between the two readings that rates are made of; 0 leaves the rates out
     #[arg(long, value_name = "S", default_value_t = 1, conflicts_with = "json", value_parser = clap::value_parser!(u64).range(..=3600))]
     seconds: u64,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Exit code 69 means that there are problems, or no daemon; with --json the answer is printed all the same.")]
+pub(super) struct HealthArgs {
+    #[command(flatten)]
+    remote: Remote,
+}
+
+impl HealthArgs {
+    pub(super) fn json(&self) -> bool {
+        // The answer itself says what is wrong.
+        false
+    }
+
+    pub(super) fn run(self) -> Result<(), Failure> {
+        let answer = self.remote.call(&mut self.remote.connect()?, "health", &json!({}))?;
+        let HealthAnswer { problems, uptime_s, .. } = self.remote.understand(answer.clone())?;
+        if self.remote.json {
+            super::out::print(&answer.to_string())?;
+        } else if problems.is_empty() {
+            super::out::print(&format!("fine, up {uptime_s} s"))?;
+        }
+        if problems.is_empty() {
+            return Ok(());
+        }
+        let words: Vec<&str> = problems.iter().map(Problem::message).collect();
+        Err(Failure::new(Cause::Unavailable, words.join("\n")))
+    }
 }
 
 #[derive(Debug, Args)]

@@ -10,9 +10,9 @@ use super::layout::Page;
 use super::remote::Remote;
 use super::render;
 use crate::control::client::Client;
-use crate::control::rpc::{VmEntry, VmsAnswer};
-use crate::failure::Failure;
-use crate::model::Mode;
+use crate::control::rpc::{LookupAnswer, Match, VmEntry, VmsAnswer};
+use crate::failure::{Cause, Failure};
+use crate::model::{MacAddr, Mode};
 use crate::vm::record::VmId;
 
 #[derive(Debug, Args)]
@@ -31,6 +31,18 @@ enum VmCommand {
     Show {
         /// Its name
         id: VmId,
+    },
+    /// Show whose an address is, as workers see it: a MAC, or an IP address within its longest prefix
+    #[command(after_help = "\
+Examples:
+  portcullis vm lookup 52:54:00:00:00:01
+  portcullis vm lookup 2001:db8:5::7 --scope 100")]
+    Lookup {
+        /// A MAC or an IP address
+        address: String,
+        /// In this scope only
+        #[arg(long, value_name = "N")]
+        scope: Option<u16>,
     },
     /// List VMs in the order of their names
     #[command(after_help = "\
@@ -78,7 +90,9 @@ impl VmArgs {
     pub(super) fn call(self) -> Result<(&'static str, serde_json::Map<String, Value>), Failure> {
         match self.command {
             VmCommand::Change(change) => change.call(),
-            VmCommand::Show { .. } | VmCommand::List(_) => Err(Failure::new(crate::failure::Cause::Usage, "no change")),
+            VmCommand::Show { .. } | VmCommand::Lookup { .. } | VmCommand::List(_) => {
+                Err(Failure::new(crate::failure::Cause::Usage, "no change"))
+            }
         }
     }
 
@@ -90,9 +104,36 @@ impl VmArgs {
                 let answer = remote.call(&mut remote.connect()?, "vm.get", &json!({ "id": id }))?;
                 remote.answer(answer, |entry: &VmEntry| render::vm(entry, Page::of_stdout()))
             }
+            VmCommand::Lookup { address, scope } => lookup(&remote, &address, scope),
             VmCommand::List(filter) => list(&remote, &mut remote.connect()?, &filter),
         }
     }
+}
+
+/// Whose it is; nobody's is an answer, too.
+fn lookup(remote: &Remote, address: &str, scope: Option<u16>) -> Result<(), Failure> {
+    let member = match (address.parse::<IpAddr>(), address.parse::<MacAddr>()) {
+        (Ok(ip), _) => json!({ "ip": ip }),
+        (_, Ok(mac)) => json!({ "mac": mac }),
+        (Err(_), Err(_)) => {
+            let address = crate::text::plain(address, 64);
+            let message = format_args!("`{address}` is neither a MAC (52:54:00:00:00:01) nor an IP address");
+            return Err(Failure::new(Cause::Usage, message));
+        }
+    };
+    let mut params = member;
+    if let (Some(scope), Some(params)) = (scope, params.as_object_mut()) {
+        params.insert("scope".into(), scope.into());
+    }
+    let answer = remote.call(&mut remote.connect()?, "vm.lookup", &params)?;
+    remote.answer(answer, |LookupAnswer { matches, revision, .. }: &LookupAnswer| {
+        if matches.is_empty() {
+            return format!("{address} is nobody's, revision {}", revision.0);
+        }
+        let page = Page::of_stdout();
+        let one = |Match { key, entry }: &Match| format!("by {key}\n{}", render::vm(entry, page));
+        matches.iter().map(one).collect::<Vec<_>>().join("\n")
+    })
 }
 
 /// Every page of `vm.list`, and of it what is wanted.

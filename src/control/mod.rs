@@ -9,6 +9,7 @@
 
 pub mod client;
 pub mod handler;
+pub mod health;
 mod params;
 pub mod reading;
 pub mod reload;

@@ -11,10 +11,12 @@ use std::sync::Arc;
 use serde::ser::{Error as _, SerializeMap};
 use serde::{Serialize, Serializer};
 
+use super::health;
 use super::rpc::{
-    self, Answer, Call, Kind, PolicyAnswer, Remark, RpcError, VersionAnswer, VmAnswer, VmEntry, VmsAnswer, Wish,
+    self, Answer, Call, Kind, LookupAnswer, Match, MethodsAnswer, PolicyAnswer, Remark, RpcError, VersionAnswer,
+    VmAnswer, VmEntry, VmsAnswer, Wish,
 };
-use crate::model::{Boot, Mode, Revision, VmIndex};
+use crate::model::{Address, Boot, Mode, Revision, Scope, VmIndex};
 use crate::policy::document::{Document, Wrong};
 use crate::policy::{Settings, Tally};
 use crate::telemetry::ledger::Ledger;
@@ -60,14 +62,23 @@ pub struct Overview {
 /// Which VMs are wanted.
 #[derive(Clone, Debug, Default)]
 pub struct Take {
-    /// This one and no other.
-    pub only: Option<VmId>,
+    /// These and no others.
+    pub only: Option<Only>,
     /// Those behind it, in the order of ids.
     pub after: Option<VmId>,
     /// So many at most.
     pub limit: usize,
     /// With their sums instead of where these start.
     pub summed: bool,
+}
+
+/// VMs that are asked for.
+#[derive(Clone, Debug)]
+pub enum Only {
+    /// By its name.
+    Vm(VmId),
+    /// By what frames have of it, in one scope or in all.
+    At(Address, Option<Scope>),
 }
 
 /// A VM as it was taken.
@@ -128,7 +139,7 @@ pub fn answer(source: &impl Source, call: Call) -> Result<Answer<'_>, RpcError> 
     let ledger = &overview.ledger;
     match call {
         Call::VmGet { id } => {
-            let page = summed(source, ledger, Take { only: Some(id.clone()), ..Take::default() })?;
+            let page = summed(source, ledger, Take { only: Some(Only::Vm(id.clone())), ..Take::default() })?;
             let Some(entry) = page.entries().next() else {
                 return Err(RpcError::new(Kind::NotFound, format!("there is no VM {id}")));
             };
@@ -139,6 +150,14 @@ pub fn answer(source: &impl Source, call: Call) -> Result<Answer<'_>, RpcError> 
             let next = page.rows.last().filter(|_| page.more).map(|last| last.vm.id.clone());
             Ok(Answer::Vms(VmsAnswer { vms: page.entries().collect(), next, revision: page.revision, boot: page.boot }))
         }
+        Call::VmLookup { address, scope } => {
+            let page = summed(source, ledger, Take { only: Some(Only::At(address, scope)), ..Take::default() })?;
+            let by = |entry: VmEntry| Match { key: entry.vm.lists(address).unwrap_or_default(), entry };
+            let matches = page.entries().map(by).collect();
+            Ok(Answer::Matches(LookupAnswer { matches, revision: page.revision, boot: page.boot }))
+        }
+        Call::Health => Ok(Answer::Health(health::answer(&overview))),
+        Call::Methods => Ok(Answer::Methods(MethodsAnswer { methods: rpc::METHODS, protocol: rpc::PROTOCOL })),
         Call::PolicyGet => {
             let document = Document::of(&overview.settings);
             let remarks = document.remarks(|name| format!("link.{name}"));

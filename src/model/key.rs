@@ -1,5 +1,8 @@
 //! What a VM is found by.
 
+use std::fmt;
+use std::net::IpAddr;
+
 use ipnet::IpNet;
 
 use super::{MacAddr, Scope};
@@ -17,7 +20,25 @@ impl Key {
     /// The key of one address: its prefix of full length.
     #[cfg(feature = "testkit")]
     #[must_use]
-    pub fn address(scope: Scope, address: std::net::IpAddr) -> Self {
+    pub fn address(scope: Scope, address: IpAddr) -> Self {
         Self::Prefix(scope, IpNet::from(address))
+    }
+}
+
+/// What a frame has of a station, and somebody asks whose it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Address {
+    /// Its station address.
+    Mac(MacAddr),
+    /// Its IP address.
+    Ip(IpAddr),
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Mac(mac) => mac.fmt(f),
+            Self::Ip(ip) => ip.fmt(f),
+        }
     }
 }

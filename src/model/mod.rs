@@ -10,6 +10,6 @@ mod set;
 
 pub use self::direction::{Direction, Mode, Way};
 pub use self::ids::{Boot, ClassId, LinkIndex, Revision, Scope, VlanId, VmIndex};
-pub use self::key::Key;
+pub use self::key::{Address, Key};
 pub use self::mac::MacAddr;
 pub use self::set::FrameSet;

@@ -96,7 +96,6 @@ impl<'a> VmSnapshot<'a> {
     }
 
     /// The VM that lists a MAC.
-    #[cfg(feature = "testkit")]
     #[inline(always)]
     #[must_use]
     pub fn vm_by_mac(self, scope: Scope, mac: MacAddr) -> Option<VmIndex> {
@@ -104,7 +103,6 @@ impl<'a> VmSnapshot<'a> {
     }
 
     /// The VM that lists an address, by the longest prefix. An IPv4-mapped IPv6 address is an IPv6 address.
-    #[cfg(feature = "testkit")]
     #[inline]
     #[must_use]
     pub fn vm_by_ip(self, scope: Scope, address: IpAddr) -> Option<VmIndex> {

@@ -20,7 +20,7 @@ use super::edit::{Change, Edit, EditError};
 use super::journal::{Committed, Journal, JournalReport, NoJournal, VmChange};
 use super::record::{Vm, VmId};
 use super::truth::Truth;
-use crate::model::{ClassId, Key, Revision, VmIndex};
+use crate::model::{Address, ClassId, Key, Revision, Scope, VmIndex};
 use crate::policy::{Reader, Settings, Snapshot};
 use crate::sync::published::Published;
 use crate::table::{Batch, Capacity, CreateError, NotSettled, Secret, Table, TableError, Usage, VmState, Writer};
@@ -94,6 +94,17 @@ impl Registry {
     #[must_use]
     pub fn by_index(&self, index: VmIndex) -> Option<&Arc<Vm>> {
         self.truth.by_index(index)
+    }
+
+    /// Whose an address is, as workers see it: in one scope, or in each that some VM is in.
+    pub fn owners(&self, address: Address, scope: Option<Scope>) -> Vec<(VmIndex, &Arc<Vm>)> {
+        let vms = self.snapshot().vms;
+        let scopes: Vec<Scope> = scope.map_or_else(|| self.truth.scopes().collect(), |scope| vec![scope]);
+        let owner = |scope| match address {
+            Address::Mac(mac) => vms.vm_by_mac(scope, mac),
+            Address::Ip(ip) => vms.vm_by_ip(scope, ip),
+        };
+        scopes.into_iter().filter_map(owner).filter_map(|index| Some((index, self.by_index(index)?))).collect()
     }
 
     /// VMs in the order of their ids, from behind `after`.

@@ -79,6 +79,12 @@ fn vms_are_set_patched_shown_listed_and_deleted_while_frames_flow() {
     let ids: Vec<&Value> = listed["vms"].as_array().unwrap().iter().map(|entry| &entry["vm"]["id"]).collect();
     assert_eq!((ids, &listed["revision"]), (vec![&json!(VM_A.id), &json!(VM_B.id)], &json!(3)));
 
+    let found = daemon.ask(&["vm", "lookup", &VM_A.mac.to_string()]);
+    assert_eq!((&found["matches"][0]["vm"]["id"], &found["matches"][1]), (&json!(VM_A.id), &Value::Null));
+    assert_eq!(daemon.ask(&["vm", "lookup", &VM_B.ipv6.to_string()])["matches"][0]["vm"]["id"], VM_B.id);
+    assert_eq!(daemon.command(&["vm", "lookup", "192.0.2.99"]).done().stdout, "192.0.2.99 is nobody's, revision 3\n");
+    assert_eq!(daemon.ask(&["health"])["healthy"], true);
+
     daemon.change(&["vm", "delete", VM_A.id]);
     let stats = daemon.stats();
     assert!(stats["vms"].get(VM_A.id).is_none() && stats["vms"].get(VM_B.id).is_some(), "{stats}");

@@ -64,6 +64,9 @@ impl From<Call> for Asked {
             Call::ConfigReload { guard } => return Self::Reload(guard),
             call @ (Call::VmGet { .. }
             | Call::VmList { .. }
+            | Call::VmLookup { .. }
+            | Call::Health
+            | Call::Methods
             | Call::PolicyGet
             | Call::StatsGet { .. }
             | Call::Version) => {

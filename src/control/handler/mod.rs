@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use hdrhistogram::Histogram;
 
 pub use self::changes::{Asked, Wanted};
-use super::reading::{self, Overview, Row, Rows, Source, Take};
+use super::reading::{self, Only, Overview, Row, Rows, Source, Take};
 use super::reload::Reload;
 #[cfg(feature = "testkit")]
 use super::rpc::{Answer, Call, Reloaded};
@@ -181,7 +181,10 @@ impl State {
             Row { index, vm: Arc::clone(vm), counters }
         };
         let (rows, more) = match &take.only {
-            Some(id) => (self.registry.get(id).map(row).into_iter().collect(), false),
+            Some(Only::Vm(id)) => (self.registry.get(id).map(row).into_iter().collect(), false),
+            Some(Only::At(address, scope)) => {
+                (self.registry.owners(*address, *scope).into_iter().map(row).collect(), false)
+            }
             None => {
                 let mut following = self.registry.iter_after(take.after.as_ref());
                 let rows: Vec<Row> = following.by_ref().take(take.limit).map(row).collect();

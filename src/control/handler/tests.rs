@@ -405,3 +405,48 @@ fn a_transaction_is_made_whole_or_refused_whole_with_its_step() {
     let stale = ask(&mut state, "txn", &json!({"operations": [of(json!(null))], "if_revision": 2})).unwrap_err();
     assert_eq!(stale["data"]["kind"], "revision_mismatch");
 }
+
+#[test]
+fn an_address_is_looked_up_as_workers_do() {
+    let (mut state, _readers, _) = state();
+    let operations = json!([
+        {"method": "vm.set", "params": {"id": "net", "ips": ["10.0.0.0/24", "2001:db8::/64"], "macs": ["52:54:00:00:00:01"]}},
+        {"method": "vm.set", "params": {"id": "one", "ips": ["10.0.0.5"], "public_ipv4": "203.0.113.5"}},
+        {"method": "vm.set", "params": {"id": "far", "ips": ["10.0.0.5"], "scope": 7}},
+    ]);
+    ask(&mut state, "txn", &json!({"operations": operations})).unwrap();
+    let mut found = |params: Value| {
+        let answer = ask(&mut state, "vm.lookup", &params).unwrap();
+        let pair = |found: &Value| {
+            assert!(found["effective_class"].is_string(), "{found}");
+            format!("{} by {}", found["vm"]["id"].as_str().unwrap(), found["key"].as_str().unwrap())
+        };
+        answer["matches"].as_array().unwrap().iter().map(pair).collect::<Vec<_>>()
+    };
+    assert_eq!(found(json!({"ip": "10.0.0.5"})), ["one by 10.0.0.5", "far by 10.0.0.5"], "in every scope");
+    assert_eq!(found(json!({"ip": "10.0.0.5", "scope": 7})), ["far by 10.0.0.5"]);
+    assert_eq!(found(json!({"ip": "10.0.0.6"})), ["net by 10.0.0.0/24"]);
+    assert_eq!(found(json!({"ip": "203.0.113.5", "scope": 0})), ["one by 203.0.113.5"]);
+    assert_eq!(found(json!({"ip": "2001:db8::77"})), ["net by 2001:db8::/64"]);
+    assert_eq!(found(json!({"mac": "52-54-00-00-00-01"})), ["net by 52:54:00:00:00:01"]);
+    assert_eq!(found(json!({"ip": "10.0.1.1"})), [""; 0]);
+    assert_eq!(found(json!({"mac": "52:54:00:00:00:01", "scope": 7})), [""; 0]);
+    for params in [json!({}), json!({"ip": "10.0.0.5", "mac": "52:54:00:00:00:01"})] {
+        assert_eq!(ask(&mut state, "vm.lookup", &params).unwrap_err()["data"]["kind"], "invalid_params");
+    }
+}
+
+#[test]
+fn health_and_methods_are_told() {
+    let (mut state, _readers, _) = state();
+    let health = ask(&mut state, "health", &json!({})).unwrap();
+    assert_eq!((&health["healthy"], &health["problems"], &health["revision"]), (&json!(true), &json!([]), &json!(0)));
+    let methods = ask(&mut state, "rpc.methods", &json!({})).unwrap();
+    let methods: Vec<&str> = methods["methods"].as_array().unwrap().iter().map(|name| name.as_str().unwrap()).collect();
+    assert_eq!(methods, super::super::rpc::METHODS);
+    // Each of them is one.
+    for method in methods {
+        let error = ask(&mut state, method, &json!({"nothing": {"like": "it"}})).unwrap_or_else(|error| error);
+        assert_ne!(error["data"]["kind"], "unknown_method", "{method}");
+    }
+}

@@ -5,24 +5,30 @@ mod members;
 mod tests;
 mod txn;
 
+use std::net::IpAddr;
+
 use serde::Deserialize;
 
 use self::members::{IdAndIf, If, Nothing, Params, read};
 use self::txn::Txn;
 use super::rpc::{BATCH_MAX, Call, ECHO_CHARS_MAX, Kind, LIST_LIMIT_DEFAULT, LIST_LIMIT_MAX, RpcError, TOP_MAX, Wish};
+use crate::model::{Address, MacAddr, Scope};
 use crate::policy::Tally;
 use crate::text::{did_you_mean, plain};
 use crate::vm::policy::PolicyEdit;
 use crate::vm::record::VmId;
 
 /// Every method there is.
-pub const METHODS: [&str; 12] = [
+pub const METHODS: [&str; 15] = [
     "version",
+    "health",
+    "rpc.methods",
     "vm.set",
     "vm.patch",
     "vm.delete",
     "vm.get",
     "vm.list",
+    "vm.lookup",
     "txn",
     "policy.get",
     "policy.set",
@@ -60,6 +66,23 @@ pub(in crate::control) fn call(method: &str, params: &str) -> Result<Call, RpcEr
                     Err(RpcError::new(Kind::InvalidParams, message).with("path", "limit"))
                 }
             }
+        }
+        "vm.lookup" => {
+            let Params { extra: Nothing, own: Lookup { mac, ip, scope } } = read(params)?;
+            let scope = scope.map(Scope);
+            match (mac, ip) {
+                (Some(mac), None) => Ok(Call::VmLookup { address: Address::Mac(mac), scope }),
+                (None, Some(ip)) => Ok(Call::VmLookup { address: Address::Ip(ip), scope }),
+                _ => Err(RpcError::new(Kind::InvalidParams, "params: one of `mac` and `ip` is needed")),
+            }
+        }
+        "health" => {
+            let Params { extra: Nothing, own: Empty {} } = read(params)?;
+            Ok(Call::Health)
+        }
+        "rpc.methods" => {
+            let Params { extra: Nothing, own: Empty {} } = read(params)?;
+            Ok(Call::Methods)
         }
         "txn" => {
             let Params { extra: If { guard }, own: Txn { operations, dry_run } } = read(params)?;
@@ -109,6 +132,17 @@ pub(in crate::control) fn call(method: &str, params: &str) -> Result<Call, RpcEr
 #[serde(deny_unknown_fields)]
 struct OfVm {
     id: VmId,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Lookup {
+    #[serde(default)]
+    mac: Option<MacAddr>,
+    #[serde(default)]
+    ip: Option<IpAddr>,
+    #[serde(default)]
+    scope: Option<u16>,
 }
 
 #[derive(Deserialize)]

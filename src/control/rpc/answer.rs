@@ -6,7 +6,8 @@ use std::sync::Arc;
 use serde::ser::SerializeMap;
 use serde::{Deserialize, Serialize, Serializer};
 
-use super::{Id, Kind, RpcError};
+use super::{Id, Kind, METHODS, RpcError};
+use crate::control::health::Problem;
 use crate::control::reading::ReportedVms;
 use crate::model::{Boot, Mode, Revision};
 use crate::policy::Origin;
@@ -26,6 +27,12 @@ pub enum Answer<'a> {
     Vm(Box<VmAnswer>),
     /// Of `vm.list`.
     Vms(VmsAnswer),
+    /// Of `vm.lookup`.
+    Matches(LookupAnswer),
+    /// Of `health`.
+    Health(HealthAnswer),
+    /// Of `rpc.methods`.
+    Methods(MethodsAnswer),
     /// Of `policy.get`.
     Policy(Box<PolicyAnswer>),
     /// Of `config.reload`.
@@ -179,6 +186,51 @@ pub struct VmsAnswer {
     pub revision: Revision,
     /// Of which run of the process.
     pub boot: Boot,
+}
+
+/// Answer of `vm.lookup`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LookupAnswer {
+    /// One of each scope at most, in the order of the scopes.
+    pub matches: Vec<Match>,
+    /// The current revision.
+    pub revision: Revision,
+    /// Of which run of the process.
+    pub boot: Boot,
+}
+
+/// A VM whose an address is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Match {
+    /// The MAC, address or prefix that it lists.
+    pub key: String,
+    /// The VM.
+    #[serde(flatten)]
+    pub entry: VmEntry,
+}
+
+/// Answer of `health`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HealthAnswer {
+    /// Whether there is no problem.
+    pub healthy: bool,
+    /// What somebody should look at.
+    pub problems: Vec<Problem>,
+    /// Seconds since the process began to serve the control socket.
+    pub uptime_s: u64,
+    /// The current revision.
+    pub revision: Revision,
+    /// Of which run of the process.
+    pub boot: Boot,
+}
+
+/// Answer of `rpc.methods`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct MethodsAnswer {
+    /// Every method there is.
+    pub methods: [&'static str; METHODS.len()],
+    /// [`PROTOCOL`](super::PROTOCOL)
+    pub protocol: u32,
 }
 
 /// Answer of `version`.

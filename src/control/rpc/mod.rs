@@ -49,14 +49,14 @@ mod error;
 mod request;
 
 pub use self::answer::{
-    Answer, Applied, Difference, Made, PolicyAnswer, Rehearsed, Reloaded, Remark, Response, VersionAnswer, VmAnswer,
-    VmEntry, VmsAnswer,
+    Answer, Applied, Difference, HealthAnswer, LookupAnswer, Made, Match, MethodsAnswer, PolicyAnswer, Rehearsed,
+    Reloaded, Remark, Response, VersionAnswer, VmAnswer, VmEntry, VmsAnswer,
 };
 pub(in crate::control) use self::error::{ECHO_CHARS_MAX, explained};
 pub use self::error::{Kind, RpcError};
 pub use self::request::{Batch, Id, Line, Request, parse_line};
 pub use super::params::METHODS;
-use crate::model::{Boot, Revision};
+use crate::model::{Address, Boot, Revision, Scope};
 use crate::policy::Tally;
 use crate::vm::edit::Edit;
 use crate::vm::policy::PolicyEdit;
@@ -133,6 +133,13 @@ pub enum Call {
         /// Which VM.
         id: VmId,
     },
+    /// `vm.lookup`
+    VmLookup {
+        /// Whose it is.
+        address: Address,
+        /// Where it is looked up; everywhere if nothing is said.
+        scope: Option<Scope>,
+    },
     /// `vm.list`
     VmList {
         /// Only VMs whose ids come after it.
@@ -168,6 +175,10 @@ pub enum Call {
         /// Whose counters too.
         vms: Wish,
     },
+    /// `health`
+    Health,
+    /// `rpc.methods`
+    Methods,
     /// `version`
     Version,
 }

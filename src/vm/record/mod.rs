@@ -22,7 +22,7 @@ pub use self::edits::{VmPatch, VmSet};
 pub use self::error::RecordError;
 pub use self::id::VmId;
 
-use crate::model::{MacAddr, Mode, Scope};
+use crate::model::{Address, MacAddr, Mode, Scope};
 
 /// Most MACs of one VM.
 pub const MACS_MAX: usize = 8;
@@ -58,6 +58,19 @@ impl Vm {
         let public = self.public_ipv4.map(|address| IpNet::from(IpAddr::V4(address)));
         let listed = self.ips.iter().map(|prefix| prefix.net());
         listed.chain(public.filter(|public| !self.ips.iter().any(|prefix| prefix.net() == *public)))
+    }
+
+    /// What it lists an address by: the MAC, or the longest prefix that the address is in.
+    #[must_use]
+    pub fn lists(&self, address: Address) -> Option<String> {
+        match address {
+            Address::Mac(mac) => self.macs.contains(&mac).then(|| mac.to_string()),
+            Address::Ip(ip) => {
+                let longest = self.prefixes().filter(|net| net.contains(&ip)).max_by_key(IpNet::prefix_len)?;
+                let full = longest.prefix_len() == longest.max_prefix_len();
+                Some(if full { ip.to_string() } else { longest.to_string() })
+            }
+        }
     }
 
     /// Whether its public address, if it has one, is public.
