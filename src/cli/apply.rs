@@ -7,6 +7,7 @@ use clap::Args;
 use serde_json::{Map, Value, json};
 
 use super::change::Only;
+use super::history::difference;
 use super::remote::Remote;
 use crate::control::rpc::{Applied, Difference, Rehearsed};
 use crate::failure::{Cause, Failure};
@@ -86,27 +87,13 @@ fn would(rehearsed: &Rehearsed) -> String {
 }
 
 fn vm_line(Difference { before, after }: &Difference<Vm>) -> String {
-    let members = |vm: &Vm| match json!(vm) {
-        Value::Object(mut members) => {
-            members.remove("id");
-            members
-        }
-        _ => Map::new(),
+    let (sign, vm) = match (before, after) {
+        (None, Some(vm)) => ('+', vm),
+        (Some(vm), None) => ('-', vm),
+        (Some(_), Some(vm)) => ('~', vm),
+        (None, None) => return String::new(),
     };
-    match (before.as_deref(), after.as_deref()) {
-        (None, Some(vm)) => format!("+ {} {}", vm.id, Value::Object(members(vm))),
-        (Some(vm), None) => format!("- {}", vm.id),
-        (Some(was), Some(is)) => {
-            let (before, after) = (members(was), members(is));
-            let other = after.iter().filter(|(name, value)| before.get(*name) != Some(value));
-            let null = Value::Null;
-            let parts: Vec<String> = other
-                .map(|(name, value)| format!("{name}: {} -> {value}", before.get(name).unwrap_or(&null)))
-                .collect();
-            format!("~ {} {}", is.id, parts.join(", "))
-        }
-        (None, None) => String::new(),
-    }
+    format!("{sign} {}: {}", vm.id, difference(&json!(before), &json!(after)))
 }
 
 /// Operations as they are written; what they mean is the daemon's to judge.
@@ -156,8 +143,8 @@ mod tests {
             |json: &str| Some(std::sync::Arc::new(serde_json::from_str::<VmSet>(json).unwrap().onto(None).unwrap()));
         let (a, b) = (vm(r#"{"id":"a","ips":["10.0.0.5"]}"#), vm(r#"{"id":"a","ips":["10.0.0.5"],"class":"x"}"#));
         let line = |before, after| vm_line(&Difference { before, after });
-        assert_eq!(line(a.clone(), b.clone()), r#"~ a class: null -> "x""#);
-        assert_eq!(line(a, None), "- a");
-        assert!(line(None, b).starts_with(r#"+ a {"class":"x","ips":["10.0.0.5"]"#));
+        assert_eq!(line(a.clone(), b.clone()), r#"~ a: class: null -> "x""#);
+        assert_eq!(line(a, None), "- a: deleted");
+        assert!(line(None, b).starts_with(r#"+ a: new {"class":"x","ips":["10.0.0.5"]"#));
     }
 }

@@ -4,6 +4,7 @@ mod apply;
 mod change;
 mod check;
 mod exit;
+mod history;
 mod layout;
 mod out;
 mod policy;
@@ -71,6 +72,8 @@ enum Command {
     Reload(policy::ReloadArgs),
     /// What a running daemon received, forwarded and dropped
     Stats(remote::StatsArgs),
+    /// Who changed what on a running daemon
+    History(history::HistoryArgs),
     /// Whether all is well with a running daemon
     Health(remote::HealthArgs),
     /// Examine or export what the daemon keeps on disk
@@ -150,6 +153,7 @@ impl Command {
             Self::Policy(args) => args.json(),
             Self::Reload(args) => args.json(),
             Self::Stats(args) => args.json(),
+            Self::History(args) => args.json(),
             Self::Health(args) => args.json(),
             Self::Store(args) => args.json(),
             Self::Version(args) => args.json(),
@@ -183,6 +187,7 @@ fn dispatch(command: Command) -> Result<(), Failure> {
         Command::Policy(args) => args.run(),
         Command::Reload(args) => args.run(),
         Command::Stats(args) => args.run(),
+        Command::History(args) => args.run(),
         Command::Health(args) => args.run(),
         Command::Store(args) => args.run(),
         Command::Version(args) => args.run(),

@@ -10,6 +10,7 @@
 pub mod client;
 pub mod handler;
 pub mod health;
+pub mod history;
 mod params;
 pub mod reading;
 pub mod reload;

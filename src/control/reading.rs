@@ -12,6 +12,7 @@ use serde::ser::{Error as _, SerializeMap};
 use serde::{Serialize, Serializer};
 
 use super::health;
+use super::history::{Entry, HistoryAnswer, Recall};
 use super::rpc::{
     self, Answer, Call, Kind, LookupAnswer, Match, MethodsAnswer, PolicyAnswer, Remark, RpcError, VersionAnswer,
     VmAnswer, VmEntry, VmsAnswer, Wish,
@@ -42,6 +43,12 @@ pub trait Source {
     /// # Errors
     /// The server is about to stop.
     fn rows(&self, take: Take) -> Result<Rows, RpcError>;
+
+    /// What was changed, and whether more is remembered.
+    ///
+    /// # Errors
+    /// The server is about to stop.
+    fn history(&self, recall: Recall) -> Result<(Vec<Entry>, bool), RpcError>;
 }
 
 /// What there is beside VMs.
@@ -155,6 +162,13 @@ pub fn answer(source: &impl Source, call: Call) -> Result<Answer<'_>, RpcError> 
             let by = |entry: VmEntry| Match { key: entry.vm.lists(address).unwrap_or_default(), entry };
             let matches = page.entries().map(by).collect();
             Ok(Answer::Matches(LookupAnswer { matches, revision: page.revision, boot: page.boot }))
+        }
+        Call::History(recall) => {
+            let (entries, more) = source.history(recall)?;
+            let next = entries.last().filter(|_| more).map(|entry| entry.number);
+            let entries = entries.into_iter().map(Into::into).collect();
+            let (revision, boot) = (overview.revision, overview.daemon.boot);
+            Ok(Answer::History(HistoryAnswer { entries, next, revision, boot }))
         }
         Call::Health => Ok(Answer::Health(health::answer(&overview))),
         Call::Methods => Ok(Answer::Methods(MethodsAnswer { methods: rpc::METHODS, protocol: rpc::PROTOCOL })),

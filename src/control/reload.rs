@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use super::handler::Wanted;
+use super::history::{By, Who};
 use super::rpc::{Guard, Kind, RpcError};
 use crate::failure::Failure;
 use crate::policy::document::Document;
@@ -38,7 +39,7 @@ impl Reload {
     ///
     /// # Errors
     /// The file cannot be used.
-    pub fn read(&self, links: &[String], guard: Guard) -> Result<(Wanted, Vec<String>), RpcError> {
+    pub fn read(&self, links: &[String], guard: Guard, who: Who) -> Result<(Wanted, Vec<String>), RpcError> {
         let refused = |message: String| {
             let message = format!("nothing was changed: {}", message.replace('\n', "; "));
             RpcError::new(Kind::Configuration, message)
@@ -49,6 +50,7 @@ impl Reload {
         let settings = document
             .settings(links)
             .map_err(|faults| refused(faults.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")))?;
-        Ok((Wanted::new(Edit::Settings(Arc::new(settings)), guard), needs_restart))
+        let by = By { who, method: "config.reload" };
+        Ok((Wanted::new(Edit::Settings(Arc::new(settings)), guard, by), needs_restart))
     }
 }

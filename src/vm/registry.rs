@@ -190,20 +190,19 @@ impl Registry {
         outcome
     }
 
-    /// Commits what is staged, and makes it what workers see from their next turn on. Whether all that is true outlasts the
-    /// process.
-    pub fn publish(&mut self) -> bool {
-        let Ok(batch) = self.writer.resume() else { return false }; // Nothing can be staged then.
+    /// Commits what is staged, and makes it what workers see from their next turn on. What that was, and whether all that is
+    /// true outlasts the process.
+    pub fn publish(&mut self) -> (Vec<Committed>, bool) {
+        let Ok(batch) = self.writer.resume() else { return (Vec::new(), false) }; // Nothing can be staged then.
         if self.staged.is_empty() {
-            return self.journal.report().is_some_and(|report| report.durable);
+            return (Vec::new(), self.journal.report().is_some_and(|report| report.durable));
         }
         let durable = self.journal.commit(&self.staged);
         if !Arc::ptr_eq(self.settings.newest(), &self.truth.settings) {
             self.settings.publish(batch.next_generation(), self.truth.settings.clone());
         }
         batch.publish();
-        self.staged.clear();
-        durable
+        (std::mem::take(&mut self.staged), durable)
     }
 
     /// Waits until what was published last is in force on every worker; how long that took from its publication, nothing

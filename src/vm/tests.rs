@@ -267,11 +267,11 @@ fn a_change_is_made_though_the_disk_is_full_and_is_not_called_durable() {
     let mut registry = registry(2).with_journal(Full(1, sender), Revision(40));
     registry.stage([set(r#"{"id":"a","ips":["10.0.0.5"],"class":"unrestricted"}"#)]).unwrap();
     registry.stage([set(r#"{"id":"b","ips":["10.0.0.6"]}"#)]).unwrap();
-    assert!(registry.publish());
+    assert!(registry.publish().1);
     registry.stage([patch("a", r#"{"class":null}"#)]).unwrap();
-    assert!(!registry.publish());
+    assert!(!registry.publish().1);
     assert_eq!((registry.revision(), class_of(&registry, "10.0.0.5")), (Revision(43), Some(ClassId::RESTRICTED)));
-    assert!(!registry.publish(), "nothing is staged, and what is true is not durable still");
+    assert!(!registry.publish().1, "nothing is staged, and what is true is not durable still");
     assert_eq!(written.try_iter().collect::<Vec<_>>(), [vec![41, 42], vec![43]], "one group by one write");
 }
 

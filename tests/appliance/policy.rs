@@ -90,13 +90,30 @@ fn a_transaction_of_vms_and_policy_is_in_force_as_one_change() {
         ),
     );
     let words = daemon.command(&["apply", "--dry-run", &file]).done().stdout;
-    assert!(words.contains(&format!("~ {} class: null -> \"games\"", VM_A.id)), "{words}");
+    assert!(words.contains(&format!("~ {}: class: null -> \"games\"", VM_A.id)), "{words}");
     assert!(words.contains("+[class.games]") && words.contains("nothing was changed (--dry-run)"), "{words}");
     assert_eq!(grows(&daemon), DENIED);
     let answer = daemon.change(&["apply", &file]);
     assert_eq!((&answer["revision"], &answer["changed"]), (&json!(2), &json!(true)));
     assert_eq!(grows(&daemon), ALLOWED);
     assert_eq!(daemon.change(&["apply", &file])["changed"], false);
+
+    // Who did it.
+    let history = daemon.ask(&["history"]);
+    let told = |at: usize| {
+        let entry = &history["entries"][at];
+        (&entry["revision"], &entry["method"], &entry["vm"])
+    };
+    assert_eq!(told(0), (&json!(2), &json!("txn"), &json!(VM_A.id)));
+    assert_eq!(told(1), (&json!(2), &json!("txn"), &Value::Null));
+    assert_eq!(told(2), (&json!(1), &json!("vm.set"), &json!(VM_A.id)));
+    let uid = u64::from(rustix::process::geteuid().as_raw());
+    assert!(
+        history["entries"].as_array().unwrap().iter().all(|entry| entry["uid"] == uid && entry["pid"] != 0),
+        "{history}"
+    );
+    let words = daemon.command(&["history", VM_A.id, "--limit", "1"]).done().stdout;
+    assert!(words.starts_with("(older ones: --before 2)\n") && words.contains("class: null -> \"games\""), "{words}");
 
     let file = lab.write(
         "bad.jsonl",

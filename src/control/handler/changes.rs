@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::State;
+use crate::control::history::{By, Who};
 use crate::control::rpc::{Applied, Call, Difference, Guard, Kind, Made, Rehearsed, RpcError};
 use crate::model::{Boot, Revision, VmIndex};
 use crate::policy::Settings;
@@ -17,6 +18,7 @@ use crate::policy::document::Document;
 use crate::table::NotSettled;
 use crate::vm::edit::{Change, Edit, EditError};
 use crate::vm::journal::Committed;
+use crate::vm::policy::PolicyEdit;
 use crate::vm::registry::Registry;
 
 /// A change that somebody wants made.
@@ -29,6 +31,7 @@ pub struct Wanted {
     /// It has numbered steps.
     is_txn: bool,
     asked: Instant,
+    by: By,
 }
 
 /// What a call is.
@@ -37,7 +40,7 @@ pub enum Asked {
     /// To change something.
     Change(Wanted),
     /// To read the configuration file, and to change what it says.
-    Reload(Guard),
+    Reload(Guard, Who),
     /// To tell something.
     Question(Call),
 }
@@ -45,27 +48,33 @@ pub enum Asked {
 impl Wanted {
     /// Asked for at this moment.
     #[must_use]
-    pub fn new(edit: Edit, guard: Guard) -> Self {
-        Self { edits: vec![edit], guard, dry_run: false, is_txn: false, asked: Instant::now() }
+    pub fn new(edit: Edit, guard: Guard, by: By) -> Self {
+        Self { edits: vec![edit], guard, dry_run: false, is_txn: false, asked: Instant::now(), by }
     }
 }
 
-impl From<Call> for Asked {
-    /// A change is asked for at this moment.
-    fn from(call: Call) -> Self {
-        let (edit, guard) = match call {
-            Call::VmSet { set, guard } => (Edit::Set(set), guard),
-            Call::VmPatch { id, patch, guard } => (Edit::Patch(id, patch), guard),
-            Call::VmDelete { id, guard } => (Edit::Delete(id), guard),
-            Call::PolicyChange { edit, guard } => (Edit::Policy(edit), guard),
+impl Asked {
+    /// What somebody asks for, at this moment.
+    #[must_use]
+    pub fn of(call: Call, who: Who) -> Self {
+        let (method, edit, guard) = match call {
+            Call::VmSet { set, guard } => ("vm.set", Edit::Set(set), guard),
+            Call::VmPatch { id, patch, guard } => ("vm.patch", Edit::Patch(id, patch), guard),
+            Call::VmDelete { id, guard } => ("vm.delete", Edit::Delete(id), guard),
+            Call::PolicyChange { edit, guard } => match *edit {
+                PolicyEdit::Set(_) => ("policy.set", Edit::Policy(edit), guard),
+                PolicyEdit::Patch(_) => ("policy.patch", Edit::Policy(edit), guard),
+            },
             Call::Txn { edits, dry_run, guard } => {
-                return Self::Change(Wanted { edits, guard, dry_run, is_txn: true, asked: Instant::now() });
+                let by = By { who, method: "txn" };
+                return Self::Change(Wanted { edits, guard, dry_run, is_txn: true, asked: Instant::now(), by });
             }
-            Call::ConfigReload { guard } => return Self::Reload(guard),
+            Call::ConfigReload { guard } => return Self::Reload(guard, who),
             call @ (Call::VmGet { .. }
             | Call::VmList { .. }
             | Call::VmLookup { .. }
             | Call::Health
+            | Call::History(_)
             | Call::Methods
             | Call::PolicyGet
             | Call::StatsGet { .. }
@@ -73,7 +82,7 @@ impl From<Call> for Asked {
                 return Self::Question(call);
             }
         };
-        Self::Change(Wanted::new(edit, guard))
+        Self::Change(Wanted::new(edit, guard, By { who, method }))
     }
 }
 
@@ -84,7 +93,15 @@ impl State {
         let deadline = Instant::now() + self.patience;
         let late = self.settle(deadline).err();
         let outcomes = Vec::with_capacity(wanted.len());
-        let mut group = Group { state: self, deadline, late, outcomes, waiting: Vec::new(), deleted: Vec::new() };
+        let mut group = Group {
+            state: self,
+            deadline,
+            late,
+            outcomes,
+            waiting: Vec::new(),
+            staged: Vec::new(),
+            deleted: Vec::new(),
+        };
         for wanted in wanted {
             group.add(wanted);
         }
@@ -144,13 +161,15 @@ struct Group<'a> {
     outcomes: Vec<Result<Made, RpcError>>,
     /// What is true only once the open changes are in force: places among the outcomes, and when each was asked for.
     waiting: Vec<(usize, Instant)>,
+    /// Who staged each of the open changes.
+    staged: Vec<By>,
     /// Numbers of VMs that the open changes delete.
     deleted: Vec<VmIndex>,
 }
 
 impl Group<'_> {
     fn add(&mut self, wanted: Wanted) {
-        let Wanted { edits, guard, dry_run, is_txn, asked } = wanted;
+        let Wanted { edits, guard, dry_run, is_txn, asked, by } = wanted;
         let refusal = |(at, error): (usize, EditError)| {
             let error = RpcError::from(error);
             if is_txn { error.with("operation", at) } else { error }
@@ -163,6 +182,7 @@ impl Group<'_> {
         } else {
             self.attempt(edits, guard, refusal, Registry::stage).map(|Change { revision, changed, deleted }| {
                 self.deleted.extend(deleted);
+                self.staged.extend(changed.then_some(by));
                 if changed || !self.waiting.is_empty() {
                     self.waiting.push((self.outcomes.len(), asked));
                 }
@@ -205,11 +225,13 @@ impl Group<'_> {
     fn bring_into_force(&mut self) {
         let waiting = std::mem::take(&mut self.waiting);
         let deleted = std::mem::take(&mut self.deleted);
+        let staged = std::mem::take(&mut self.staged);
         if waiting.is_empty() {
             return;
         }
         let outcomes = waiting.iter().map(|&(at, asked)| (at, asked));
-        let durable = self.state.registry.publish();
+        let (changes, durable) = self.state.registry.publish();
+        changes.into_iter().zip(staged).for_each(|(change, by)| self.state.history.remember(change, by));
         self.state.leaving.extend(deleted);
         match self.state.settle(self.deadline) {
             Ok(took) => {

@@ -14,6 +14,9 @@ use std::time::{Duration, Instant};
 use hdrhistogram::Histogram;
 
 pub use self::changes::{Asked, Wanted};
+#[cfg(feature = "testkit")]
+use super::history::Who;
+use super::history::{Entry, History, Recall};
 use super::reading::{self, Only, Overview, Row, Rows, Source, Take};
 use super::reload::Reload;
 #[cfg(feature = "testkit")]
@@ -41,6 +44,7 @@ pub struct State {
     ledger: Arc<Ledger>,
     dpdk: Option<String>,
     reload: Option<Reload>,
+    history: History,
     patience: Duration,
     starts: Starts,
     /// Numbers of deleted VMs under which workers may be counting still.
@@ -63,6 +67,7 @@ impl State {
             ledger,
             dpdk: None,
             reload: None,
+            history: History::default(),
             patience: PATIENCE,
             starts: Starts::default(),
             leaving: Vec::new(),
@@ -122,12 +127,12 @@ impl State {
     /// It is refused, and nothing changed; or it is done but not in force yet (`not_in_force` with `applied` true).
     #[cfg(feature = "testkit")]
     pub fn handle(&mut self, call: Call) -> Result<Answer<'_>, RpcError> {
-        match Asked::from(call) {
+        match Asked::of(call, Who::default()) {
             Asked::Change(wanted) => self.change(vec![wanted]).remove(0).map(Answer::from),
-            Asked::Reload(guard) => {
+            Asked::Reload(guard, who) => {
                 let links = self.registry.settings().links.clone();
                 let reload = self.reload.clone().ok_or_else(no_file)?;
-                let (wanted, needs_restart) = reload.read(&links, guard)?;
+                let (wanted, needs_restart) = reload.read(&links, guard, who)?;
                 let made = self.change(vec![wanted]).remove(0)?;
                 Reloaded::new(made, needs_restart).map(Answer::Reloaded)
             }
@@ -223,5 +228,9 @@ impl Source for State {
 
     fn rows(&self, take: Take) -> Result<Rows, RpcError> {
         Ok(self.rows_now(&take))
+    }
+
+    fn history(&self, recall: Recall) -> Result<(Vec<Entry>, bool), RpcError> {
+        Ok(self.history.recall(&recall))
     }
 }

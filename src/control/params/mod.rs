@@ -11,7 +11,11 @@ use serde::Deserialize;
 
 use self::members::{IdAndIf, If, Nothing, Params, read};
 use self::txn::Txn;
-use super::rpc::{BATCH_MAX, Call, ECHO_CHARS_MAX, Kind, LIST_LIMIT_DEFAULT, LIST_LIMIT_MAX, RpcError, TOP_MAX, Wish};
+use super::history::Recall;
+use super::rpc::{
+    BATCH_MAX, Call, ECHO_CHARS_MAX, HISTORY_LIMIT_DEFAULT, HISTORY_LIMIT_MAX, Kind, LIST_LIMIT_DEFAULT,
+    LIST_LIMIT_MAX, RpcError, TOP_MAX, Wish,
+};
 use crate::model::{Address, MacAddr, Scope};
 use crate::policy::Tally;
 use crate::text::{did_you_mean, plain};
@@ -19,9 +23,10 @@ use crate::vm::policy::PolicyEdit;
 use crate::vm::record::VmId;
 
 /// Every method there is.
-pub const METHODS: [&str; 15] = [
+pub const METHODS: [&str; 16] = [
     "version",
     "health",
+    "history",
     "rpc.methods",
     "vm.set",
     "vm.patch",
@@ -59,13 +64,13 @@ pub(in crate::control) fn call(method: &str, params: &str) -> Result<Call, RpcEr
         }
         "vm.list" => {
             let Params { extra: Nothing, own: List { after, limit } } = read(params)?;
-            match limit.map_or(Ok(LIST_LIMIT_DEFAULT), usize::try_from) {
-                Ok(limit) if (1..=LIST_LIMIT_MAX).contains(&limit) => Ok(Call::VmList { after, limit }),
-                _ => {
-                    let message = format!("limit: must be 1 to {LIST_LIMIT_MAX}, not {}", limit.unwrap_or(0));
-                    Err(RpcError::new(Kind::InvalidParams, message).with("path", "limit"))
-                }
-            }
+            let limit = within(limit, LIST_LIMIT_DEFAULT, LIST_LIMIT_MAX)?;
+            Ok(Call::VmList { after, limit })
+        }
+        "history" => {
+            let Params { extra: Nothing, own: Past { vm, before, limit } } = read(params)?;
+            let limit = within(limit, HISTORY_LIMIT_DEFAULT, HISTORY_LIMIT_MAX)?;
+            Ok(Call::History(Recall { vm, before, limit }))
         }
         "vm.lookup" => {
             let Params { extra: Nothing, own: Lookup { mac, ip, scope } } = read(params)?;
@@ -126,6 +131,28 @@ pub(in crate::control) fn call(method: &str, params: &str) -> Result<Call, RpcEr
             Err(RpcError::new(Kind::UnknownMethod, message))
         }
     }
+}
+
+/// How many are wanted.
+fn within(limit: Option<u64>, default: usize, most: usize) -> Result<usize, RpcError> {
+    match limit.map_or(Ok(default), usize::try_from) {
+        Ok(limit) if (1..=most).contains(&limit) => Ok(limit),
+        _ => {
+            let message = format!("limit: must be 1 to {most}, not {}", limit.unwrap_or(0));
+            Err(RpcError::new(Kind::InvalidParams, message).with("path", "limit"))
+        }
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Past {
+    #[serde(default)]
+    vm: Option<VmId>,
+    #[serde(default)]
+    before: Option<u64>,
+    #[serde(default)]
+    limit: Option<u64>,
 }
 
 #[derive(Deserialize)]

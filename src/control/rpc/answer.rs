@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize, Serializer};
 
 use super::{Id, Kind, METHODS, RpcError};
 use crate::control::health::Problem;
+use crate::control::history::HistoryAnswer;
 use crate::control::reading::ReportedVms;
 use crate::model::{Boot, Mode, Revision};
 use crate::policy::Origin;
@@ -29,6 +30,8 @@ pub enum Answer<'a> {
     Vms(VmsAnswer),
     /// Of `vm.lookup`.
     Matches(LookupAnswer),
+    /// Of `history`.
+    History(HistoryAnswer),
     /// Of `health`.
     Health(HealthAnswer),
     /// Of `rpc.methods`.

@@ -55,6 +55,7 @@ pub use self::answer::{
 pub(in crate::control) use self::error::{ECHO_CHARS_MAX, explained};
 pub use self::error::{Kind, RpcError};
 pub use self::request::{Batch, Id, Line, Request, parse_line};
+use super::history::Recall;
 pub use super::params::METHODS;
 use crate::model::{Address, Boot, Revision, Scope};
 use crate::policy::Tally;
@@ -74,6 +75,10 @@ pub const ID_BYTES_MAX: usize = 128;
 pub const LIST_LIMIT_DEFAULT: usize = 1_000;
 /// Most VMs that a statistics document has by their rank.
 pub const TOP_MAX: usize = 1_000;
+/// Entries in one answer of `history` unless asked otherwise.
+pub const HISTORY_LIMIT_DEFAULT: usize = 100;
+/// Most entries in one answer of `history`.
+pub const HISTORY_LIMIT_MAX: usize = 1_000;
 /// Most VMs in one answer of `vm.list`.
 pub const LIST_LIMIT_MAX: usize = 10_000;
 
@@ -175,6 +180,8 @@ pub enum Call {
         /// Whose counters too.
         vms: Wish,
     },
+    /// `history`
+    History(Recall),
     /// `health`
     Health,
     /// `rpc.methods`

@@ -7,8 +7,9 @@ use std::time::{Duration, Instant};
 
 use super::lines::{Lines, Next};
 use super::queue::Handle;
-use super::{CHUNK_BYTES, Limits, refuse};
+use super::{CHUNK_BYTES, Limits, peer, refuse};
 use crate::control::handler::{Asked, Wanted};
+use crate::control::history::Who;
 use crate::control::reading;
 use crate::control::rpc::{self, Answer, Batch, Id, Kind, Line, Request, Response, RpcError};
 
@@ -22,6 +23,7 @@ pub(super) fn hold(stream: &UnixStream, handle: &Handle, limits: &Limits) -> io:
 }
 
 fn converse(stream: &UnixStream, out: &mut BufWriter<Timed<'_>>, handle: &Handle, limits: &Limits) -> io::Result<()> {
+    let who = peer(stream);
     let mut lines = Lines::new(Timed::new(stream, limits.idle), limits.line_bytes);
     while !handle.is_stopping() {
         lines.stream.allow(limits.idle);
@@ -43,12 +45,12 @@ fn converse(stream: &UnixStream, out: &mut BufWriter<Timed<'_>>, handle: &Handle
             Line::Blank => continue,
             Line::One(request) => {
                 let Request { id, call } = *request;
-                let outcome = call.map(Asked::from).and_then(|asked| answer(asked, handle));
+                let outcome = call.map(|call| Asked::of(call, who)).and_then(|asked| answer(asked, handle));
                 let Some(id) = id else { continue };
                 write(out, &id, &outcome)?;
                 out.write_all(b"\n")?;
             }
-            Line::Batch(batch) => answer_all(batch, handle, out)?,
+            Line::Batch(batch) => answer_all(batch, who, handle, out)?,
         }
         out.flush()?;
     }
@@ -58,18 +60,18 @@ fn converse(stream: &UnixStream, out: &mut BufWriter<Timed<'_>>, handle: &Handle
 fn answer(asked: Asked, handle: &Handle) -> Result<Answer<'_>, RpcError> {
     match asked {
         Asked::Change(wanted) => handle.change(vec![wanted]).pop().unwrap_or_else(unanswered).map(Answer::from),
-        Asked::Reload(guard) => handle.reload(guard).map(Answer::Reloaded),
+        Asked::Reload(guard, who) => handle.reload(guard, who).map(Answer::Reloaded),
         Asked::Question(call) => reading::answer(handle, call),
     }
 }
 
 /// The answers of a batch as one array; no array if there are none. Changes that follow each other are made together; whatever
 /// else is asked for is answered before the next is read.
-fn answer_all(batch: Batch<'_>, handle: &Handle, out: &mut impl Write) -> io::Result<()> {
+fn answer_all(batch: Batch<'_>, who: Who, handle: &Handle, out: &mut impl Write) -> io::Result<()> {
     let mut answers = Answers { out, before: b"[" };
     let (mut ids, mut changes) = (Vec::new(), Vec::new());
     for Request { id, call } in batch {
-        let outcome = match call.map(Asked::from) {
+        let outcome = match call.map(|call| Asked::of(call, who)) {
             Ok(Asked::Change(wanted)) => {
                 ids.push(id);
                 changes.push(wanted);

@@ -23,6 +23,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 pub use self::queue::Handle;
 use super::handler::State;
+use super::history::Who;
 use super::rpc::{self, Guard, Id, Kind, Reloaded, Response, RpcError};
 use super::socket::Socket;
 use crate::telemetry::heartbeat::{Heartbeat, PERIOD};
@@ -132,7 +133,8 @@ impl Server {
     /// # Errors
     /// The file cannot be used, or its policy cannot be in force.
     pub fn reload(&self) -> Result<Reloaded, RpcError> {
-        self.handle.reload(Guard::default())
+        let ourselves = Who { uid: rustix::process::geteuid().as_raw(), pid: std::process::id() };
+        self.handle.reload(Guard::default(), ourselves)
     }
 
     /// A way to the state while it is served.
@@ -267,6 +269,15 @@ fn has_place(connected: usize, limits: &Limits, is_root: impl FnOnce() -> bool) 
 
 fn is_root(stream: &UnixStream) -> bool {
     rustix::net::sockopt::socket_peercred(stream).is_ok_and(|peer| peer.uid.is_root())
+}
+
+/// Whose end of the connection the other one is.
+fn peer(stream: &UnixStream) -> Who {
+    let nobody = Who { uid: u32::MAX, pid: 0 };
+    rustix::net::sockopt::socket_peercred(stream).map_or(nobody, |peer| Who {
+        uid: peer.uid.as_raw(),
+        pid: u32::try_from(peer.pid.as_raw_nonzero().get()).unwrap_or(0),
+    })
 }
 
 /// A last word, as far as the client takes it.

@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, bounded};
 
 use crate::control::handler::{self, State, Wanted};
+use crate::control::history::{Entry, Recall, Who};
 use crate::control::reading::{Overview, Rows, Source, Take};
 use crate::control::reload::Reload;
 use crate::control::rpc::{Guard, Kind, Made, Reloaded, RpcError};
@@ -75,10 +76,10 @@ impl Handle {
     }
 
     /// Reads the configuration file, in the caller's thread, and makes its policy what is in force.
-    pub(super) fn reload(&self, guard: Guard) -> Result<Reloaded, RpcError> {
+    pub(super) fn reload(&self, guard: Guard, who: Who) -> Result<Reloaded, RpcError> {
         let reload = self.reload.as_ref().ok_or_else(handler::no_file)?;
         let links = self.overview()?.settings.links.clone();
-        let (wanted, needs_restart) = reload.read(&links, guard)?;
+        let (wanted, needs_restart) = reload.read(&links, guard, who)?;
         let made = self.change(vec![wanted]).pop().unwrap_or_else(|| Err(gone()))?;
         Reloaded::new(made, needs_restart)
     }
@@ -99,6 +100,10 @@ impl Source for Handle {
 
     fn rows(&self, take: Take) -> Result<Rows, RpcError> {
         self.run(move |state| state.rows(take)).unwrap_or_else(|| Err(gone()))
+    }
+
+    fn history(&self, recall: Recall) -> Result<(Vec<Entry>, bool), RpcError> {
+        self.run(move |state| state.history(recall)).unwrap_or_else(|| Err(gone()))
     }
 }
 

@@ -1,0 +1,204 @@
+//! `history`: who changed what, and when. In memory, as much as fits; what is older, or was before this process, is gone.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use tracing::info;
+
+use crate::model::{Boot, Revision};
+use crate::policy::Settings;
+use crate::policy::document::Document;
+use crate::vm::journal::Committed;
+use crate::vm::record::{Vm, VmId};
+
+/// Changes of a VM, or of policy, that are remembered.
+pub const REMEMBERED: usize = 10_000;
+
+/// Who asks, as the kernel says of his end of the socket (SO_PEERCRED).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Who {
+    /// Whose process.
+    pub uid: u32,
+    /// Which process, when it connected.
+    pub pid: u32,
+}
+
+/// What somebody did, by which call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct By {
+    /// Who.
+    pub who: Who,
+    /// The method.
+    pub method: &'static str,
+}
+
+/// One VM's change, or policy's.
+#[derive(Clone, Debug)]
+pub struct Entry {
+    /// Counts from 0 at the start of the process.
+    pub number: u64,
+    /// The revision that it made, perhaps with others.
+    pub revision: Revision,
+    /// Milliseconds since 1970, when it was published.
+    pub at_ms: u64,
+    /// Who did it, and how.
+    pub by: By,
+    /// What it was and is.
+    pub what: What,
+}
+
+/// What was changed.
+#[derive(Clone, Debug)]
+pub enum What {
+    /// A VM: before and after.
+    Vm(VmId, [Option<Arc<Vm>>; 2]),
+    /// What decides beside the VMs: before and after.
+    Policy([Arc<Settings>; 2]),
+}
+
+/// What is remembered, the oldest first.
+#[derive(Debug, Default)]
+pub struct History {
+    entries: VecDeque<Entry>,
+    next: u64,
+}
+
+/// Which entries are wanted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Recall {
+    /// Of this VM only.
+    pub vm: Option<VmId>,
+    /// Older than the entry of this number.
+    pub before: Option<u64>,
+    /// So many at most.
+    pub limit: usize,
+}
+
+impl History {
+    /// Remembers a change that is published now.
+    pub fn remember(&mut self, change: Committed, by: By) {
+        let at_ms = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis());
+        let at_ms = u64::try_from(at_ms).unwrap_or(u64::MAX);
+        let Committed { revision, vms, settings } = change;
+        if let Some(settings) = settings {
+            let By { who: Who { uid, pid }, method } = by;
+            info!("policy: revision {}, by {method} of uid {uid}, pid {pid}", revision.0);
+            self.put(revision, at_ms, by, What::Policy(settings));
+        }
+        for vm in vms {
+            self.put(revision, at_ms, by, What::Vm(vm.id, [vm.old, vm.new]));
+        }
+    }
+
+    fn put(&mut self, revision: Revision, at_ms: u64, by: By, what: What) {
+        if self.entries.len() == REMEMBERED {
+            self.entries.pop_front();
+        }
+        self.entries.push_back(Entry { number: self.next, revision, at_ms, by, what });
+        self.next += 1;
+    }
+
+    /// The newest first, and whether there are more.
+    #[must_use]
+    pub fn recall(&self, Recall { vm, before, limit }: &Recall) -> (Vec<Entry>, bool) {
+        let mut wanted = self.entries.iter().rev().filter(|entry| {
+            let is_about = |vm: &VmId| matches!(&entry.what, What::Vm(id, _) if id == vm);
+            before.is_none_or(|before| entry.number < before) && vm.as_ref().is_none_or(is_about)
+        });
+        let entries = wanted.by_ref().take(*limit).cloned().collect();
+        (entries, wanted.next().is_some())
+    }
+}
+
+/// Answer of `history`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct HistoryAnswer {
+    /// The newest first.
+    pub entries: Vec<HistoryEntry>,
+    /// `before` of the next page; none if nothing older is remembered.
+    pub next: Option<u64>,
+    /// The current revision.
+    pub revision: Revision,
+    /// Of which run of the process.
+    pub boot: Boot,
+}
+
+/// An entry on the wire.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct HistoryEntry {
+    /// Counts from 0 at the start of the process.
+    pub number: u64,
+    /// The revision that the change made.
+    pub revision: Revision,
+    /// Milliseconds since 1970.
+    pub at_ms: u64,
+    /// Whose process asked for it.
+    pub uid: u32,
+    /// Which process.
+    pub pid: u32,
+    /// By which call.
+    pub method: String,
+    /// The VM; none if it is about policy.
+    pub vm: Option<VmId>,
+    /// The VM or the policy document before; `null` if there was none.
+    pub before: Value,
+    /// The same after.
+    pub after: Value,
+}
+
+impl From<Entry> for HistoryEntry {
+    fn from(entry: Entry) -> Self {
+        let Entry { number, revision, at_ms, by: By { who: Who { uid, pid }, method }, what } = entry;
+        let (vm, [before, after]) = match what {
+            What::Vm(id, both) => (Some(id), both.map(|vm| json!(vm))),
+            What::Policy(both) => (None, both.map(|settings| json!(Document::of(&settings)))),
+        };
+        Self { number, revision, at_ms, uid, pid, method: method.to_owned(), vm, before, after }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::VmIndex;
+    use crate::vm::journal::VmChange;
+
+    fn change(revision: u64, ids: &[&str]) -> Committed {
+        let vm = |id: &&str| VmChange::new(id.parse().unwrap(), VmIndex(0), None, None);
+        Committed { revision: Revision(revision), vms: ids.iter().map(vm).collect(), settings: None }
+    }
+
+    const BY: By = By { who: Who { uid: 7, pid: 8 }, method: "vm.set" };
+
+    fn numbers(history: &History, vm: Option<&str>, before: Option<u64>, limit: usize) -> (Vec<u64>, bool) {
+        let recall = Recall { vm: vm.map(|vm| vm.parse().unwrap()), before, limit };
+        let (entries, more) = history.recall(&recall);
+        (entries.iter().map(|entry| entry.number).collect(), more)
+    }
+
+    #[test]
+    fn the_newest_comes_first_a_page_at_a_time() {
+        let mut history = History::default();
+        history.remember(change(1, &["a", "b"]), BY);
+        history.remember(change(2, &["a"]), BY);
+        assert_eq!(numbers(&history, None, None, 2), (vec![2, 1], true));
+        assert_eq!(numbers(&history, None, Some(1), 2), (vec![0], false));
+        assert_eq!(numbers(&history, Some("a"), None, 9), (vec![2, 0], false));
+        assert_eq!(numbers(&history, Some("c"), None, 9), (vec![], false));
+        let entry = HistoryEntry::from(history.recall(&Recall { vm: None, before: None, limit: 1 }).0.remove(0));
+        assert_eq!((entry.revision, entry.uid, entry.pid, &*entry.method), (Revision(2), 7, 8, "vm.set"));
+    }
+
+    #[test]
+    fn the_oldest_is_forgotten() {
+        let mut history = History::default();
+        for revision in 0..=REMEMBERED as u64 {
+            history.remember(change(revision, &["a"]), BY);
+        }
+        assert_eq!(numbers(&history, None, Some(3), 9), (vec![2, 1], false));
+        assert_eq!(history.entries.len(), REMEMBERED);
+    }
+}
