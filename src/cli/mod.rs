@@ -5,6 +5,7 @@ mod change;
 mod check;
 mod exit;
 mod history;
+mod inventory;
 mod layout;
 mod out;
 mod policy;

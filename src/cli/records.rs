@@ -1,4 +1,4 @@
-//! `vm set --file`: one record, or many.
+//! `vm set --file` and `vm import`: one record, or many.
 
 use std::io::{IsTerminal as _, Read as _, stderr};
 use std::path::{Path, PathBuf};
@@ -8,6 +8,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::value::RawValue;
 use serde_json::{Map, Value, json};
 
+use super::inventory;
 use super::remote::Remote;
 use crate::control::rpc::{Applied, Kind};
 use crate::failure::{Cause, Failure};
@@ -37,7 +38,10 @@ pub(super) enum Records {
 /// Records, one a line.
 pub(super) struct Lines {
     path: PathBuf,
-    text: String,
+    /// JSON, with the numbers of their lines.
+    numbered: Vec<(usize, String)>,
+    /// What is no record.
+    complaints: Vec<Complaint>,
 }
 
 /// What is wrong with a record: the number of its line, words, and what else the daemon says.
@@ -46,25 +50,17 @@ type Complaint = (usize, String, Map<String, Value>);
 impl Records {
     /// Reads a file, or standard input for `-`.
     pub(super) fn read(path: &Path) -> Result<Self, Failure> {
-        let mut text = String::new();
-        let read = match path.to_str() {
-            Some("-") => std::io::stdin().read_to_string(&mut text),
-            _ => std::fs::File::open(path).and_then(|mut file| file.read_to_string(&mut text)),
-        };
-        read.map_err(|error| Failure::io(Cause::Usage, &error, format_args!("{}: {error}", path.display())))?;
-        if text.starts_with(BYTE_ORDER_MARK) {
-            text.remove(0);
-        }
+        let text = read(path)?;
         let wrong = |message: String| Err(Failure::new(Cause::Configuration, format!("{}: {message}", path.display())));
         let whole = match serde_json::from_str(&text) {
             Ok(Value::Object(record)) => return Ok(Self::One(record)),
             Ok(_) => return wrong("a VM record is a JSON object, and several stand one a line".into()),
             Err(error) => error,
         };
-        let lines = Lines { path: path.to_owned(), text };
+        let lines = Lines::of_json(path, &text);
         // One object that is broken is not as many records as it has lines.
-        if !lines.numbered().any(|(_, line)| record(line).is_ok()) {
-            let none = lines.numbered().next().is_none();
+        if !lines.numbered.iter().any(|(_, line)| record(line).is_ok()) {
+            let none = lines.numbered.is_empty();
             return wrong(if none { "there is no record in it".into() } else { whole.to_string() });
         }
         Ok(Self::Many(lines))
@@ -73,6 +69,19 @@ impl Records {
 
 const BYTE_ORDER_MARK: char = '\u{feff}';
 
+fn read(path: &Path) -> Result<String, Failure> {
+    let mut text = String::new();
+    let read = match path.to_str() {
+        Some("-") => std::io::stdin().read_to_string(&mut text),
+        _ => std::fs::File::open(path).and_then(|mut file| file.read_to_string(&mut text)),
+    };
+    read.map_err(|error| Failure::io(Cause::Usage, &error, format_args!("{}: {error}", path.display())))?;
+    if text.starts_with(BYTE_ORDER_MARK) {
+        text.remove(0);
+    }
+    Ok(text)
+}
+
 /// A line as the object it should be, members unread.
 fn record(line: &str) -> Result<&RawValue, String> {
     let value: &RawValue = serde_json::from_str(line).map_err(|error| error.to_string())?;
@@ -80,13 +89,34 @@ fn record(line: &str) -> Result<&RawValue, String> {
 }
 
 impl Lines {
-    fn numbered(&self) -> impl Iterator<Item = (usize, &str)> {
-        (1..).zip(self.text.lines()).filter(|(_, line)| !line.trim().is_empty())
+    /// An inventory: JSON Lines, or CSV with named columns. Columns called as in `ignore` are left out.
+    pub(super) fn of_inventory(path: &Path, ignore: &[String]) -> Result<Self, Failure> {
+        let text = read(path)?;
+        if text.trim_start().starts_with('{') {
+            return Ok(Self::of_json(path, &text));
+        }
+        let wrong = |what| Failure::new(Cause::Configuration, format_args!("{}: {what}", path.display()));
+        let mut lines = Self { path: path.to_owned(), numbered: Vec::new(), complaints: Vec::new() };
+        for (line, row) in inventory::parse(&text, ignore).map_err(wrong)? {
+            match row {
+                Ok(record) => lines.numbered.push((line, record)),
+                Err(message) => lines.complaints.push((line, message, Map::new())),
+            }
+        }
+        Ok(lines)
+    }
+
+    fn of_json(path: &Path, text: &str) -> Self {
+        let numbered = (1..).zip(text.lines()).filter(|(_, line)| !line.trim().is_empty());
+        let numbered = numbered.map(|(number, line)| (number, line.to_owned())).collect();
+        Self { path: path.to_owned(), numbered, complaints: Vec::new() }
     }
 
     /// Sets each for itself, and says what became of all.
-    pub(super) fn set(self, remote: &Remote) -> Result<(), Failure> {
-        let mut outcome = Outcome { count: self.numbered().count(), ..Outcome::default() };
+    pub(super) fn set(mut self, remote: &Remote) -> Result<(), Failure> {
+        let complaints = std::mem::take(&mut self.complaints);
+        let count = self.numbered.len() + complaints.len();
+        let mut outcome = Outcome { count, complaints, ..Outcome::default() };
         let progress =
             if stderr().is_terminal() { ProgressBar::new(outcome.count as u64) } else { ProgressBar::hidden() };
         if let Ok(style) = ProgressStyle::with_template("{bar:30} {pos}/{len} VMs, {eta} to go") {
@@ -103,7 +133,7 @@ impl Lines {
 
     fn send(&self, remote: &Remote, outcome: &mut Outcome, progress: &ProgressBar) -> Result<(), Failure> {
         let mut client = remote.connect()?;
-        let mut lines = self.numbered().peekable();
+        let mut lines = self.numbered.iter().map(|(number, line)| (*number, line.as_str())).peekable();
         // What the daemon would not make while it waited for an earlier change.
         let (mut again, mut waited): (Vec<(usize, &RawValue)>, Duration) = Default::default();
         while !again.is_empty() || lines.peek().is_some() {

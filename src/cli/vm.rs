@@ -1,12 +1,14 @@
 //! `portcullis vm`: the VMs of a running daemon.
 
 use std::net::IpAddr;
+use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
 use super::change::Change;
 use super::layout::Page;
+use super::records::Lines;
 use super::remote::Remote;
 use super::render;
 use crate::control::client::Client;
@@ -27,6 +29,24 @@ pub(super) struct VmArgs {
 enum VmCommand {
     #[command(flatten)]
     Change(Change),
+    /// Set every VM of an inventory: JSON Lines, or CSV with named columns
+    #[command(after_help = "\
+A CSV's first line names its columns, in any case: id (or name, vm), macs (mac), ips (ip, ipv4, ipv6, address), public_ipv4
+(public), scope, class, mode, note. Several MACs or addresses stand in one field, separated by blanks or `;`, or in
+several columns. What cannot be set is named by its line, the rest is set (exit code 65).
+
+Examples:
+  portcullis vm import inventory.csv --ignore owner
+  portcullis vm export | ssh other-box portcullis vm import -")]
+    Import {
+        /// The inventory; - is standard input
+        file: PathBuf,
+        /// A column that is not about VMs as the box knows them; repeat for more
+        #[arg(long, value_name = "COLUMN")]
+        ignore: Vec<String>,
+    },
+    /// Print every VM, a JSON object a line, as `import` and `set --file` take it
+    Export,
     /// Show a VM, its class and what was judged of it
     Show {
         /// Its name
@@ -90,9 +110,11 @@ impl VmArgs {
     pub(super) fn call(self) -> Result<(&'static str, serde_json::Map<String, Value>), Failure> {
         match self.command {
             VmCommand::Change(change) => change.call(),
-            VmCommand::Show { .. } | VmCommand::Lookup { .. } | VmCommand::List(_) => {
-                Err(Failure::new(crate::failure::Cause::Usage, "no change"))
-            }
+            VmCommand::Import { .. }
+            | VmCommand::Export
+            | VmCommand::Show { .. }
+            | VmCommand::Lookup { .. }
+            | VmCommand::List(_) => Err(Failure::new(crate::failure::Cause::Usage, "no change")),
         }
     }
 
@@ -104,8 +126,27 @@ impl VmArgs {
                 let answer = remote.call(&mut remote.connect()?, "vm.get", &json!({ "id": id }))?;
                 remote.answer(answer, |entry: &VmEntry| render::vm(entry, Page::of_stdout()))
             }
+            VmCommand::Import { file, ignore } => Lines::of_inventory(&file, &ignore)?.set(&remote),
+            VmCommand::Export => export(&remote, &mut remote.connect()?),
             VmCommand::Lookup { address, scope } => lookup(&remote, &address, scope),
             VmCommand::List(filter) => list(&remote, &mut remote.connect()?, &filter),
+        }
+    }
+}
+
+/// Every VM, a page at a time, so that a million need no memory.
+fn export(remote: &Remote, client: &mut Client) -> Result<(), Failure> {
+    let mut after: Option<VmId> = None;
+    loop {
+        let params = after.map_or_else(|| json!({}), |after| json!({ "after": after }));
+        let page: VmsAnswer = remote.ask(client, "vm.list", &params)?;
+        let lines: Vec<String> = page.vms.iter().map(|entry| json!(entry.vm).to_string()).collect();
+        if !lines.is_empty() {
+            super::out::print(&lines.join("\n"))?;
+        }
+        after = page.next;
+        if after.is_none() {
+            return Ok(());
         }
     }
 }

@@ -52,23 +52,29 @@ pub struct MacAddrError(String);
 impl FromStr for MacAddr {
     type Err = MacAddrError;
 
-    /// Six pairs of hexadecimal digits in either case, separated by `:` or, throughout, by `-`.
+    /// Twelve hexadecimal digits in either case: pairs separated by `:` or, throughout, by `-`; fours separated by `.`; or
+    /// none separated.
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let error = || MacAddrError(text.chars().take(64).collect());
-        let separator = if text.contains('-') { '-' } else { ':' };
+        let (separator, together) = match text.as_bytes() {
+            [_, _, separator @ (b':' | b'-'), ..] => (Some(*separator), 2),
+            [_, _, _, _, b'.', ..] => (Some(b'.'), 4),
+            _ => (None, 12),
+        };
         let mut bytes = [0u8; 6];
-        let mut parts = text.split(separator);
-        for byte in &mut bytes {
-            let part = parts.next().ok_or_else(error)?;
-            if part.len() != 2 || !part.bytes().all(|b| b.is_ascii_hexdigit()) {
+        let mut groups = 0;
+        for group in text.as_bytes().split(|byte| Some(*byte) == separator) {
+            if group.len() != together || !group.iter().all(u8::is_ascii_hexdigit) {
                 return Err(error());
             }
-            *byte = u8::from_str_radix(part, 16).map_err(|_| error())?;
+            let from = groups * together / 2;
+            for (byte, pair) in bytes.iter_mut().skip(from).zip(group.chunks(2)) {
+                let pair = std::str::from_utf8(pair).map_err(|_| error())?;
+                *byte = u8::from_str_radix(pair, 16).map_err(|_| error())?;
+            }
+            groups += 1;
         }
-        match parts.next() {
-            None => Ok(Self(bytes)),
-            Some(_) => Err(error()),
-        }
+        if groups * together == 12 { Ok(Self(bytes)) } else { Err(error()) }
     }
 }
 
@@ -91,9 +97,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn text_in_either_case_and_with_either_separator() {
+    fn text_in_either_case_and_every_common_spelling() {
         let mac = MacAddr([0x52, 0x54, 0, 0, 0xAB, 1]);
-        for text in ["52:54:00:00:ab:01", "52:54:00:00:AB:01", "52-54-00-00-ab-01"] {
+        for text in ["52:54:00:00:ab:01", "52:54:00:00:AB:01", "52-54-00-00-ab-01", "5254.0000.AB01", "52540000ab01"] {
             assert_eq!(text.parse(), Ok(mac), "{text}");
         }
         assert_eq!(mac.to_string(), "52:54:00:00:ab:01");
@@ -102,8 +108,22 @@ mod tests {
 
     #[test]
     fn anything_else_is_refused() {
-        for text in ["", "52:54", "52:54:00:00:00:01:02", "52:54:00:00:00:0g", "5:254:00:00:00:01", "+1:54:00:00:00:01"]
-        {
+        for text in [
+            "",
+            "52:54",
+            "52:54:00:00:00:01:02",
+            "52:54:00:00:00:0g",
+            "5:254:00:00:00:01",
+            "+1:54:00:00:00:01",
+            "52:54:00:00:00:01:",
+            "5254.0000",
+            "5254.0000.0001.0002",
+            "5254.00000001",
+            "5254000000011",
+            "52540000000",
+            "0x5254000001",
+            "5254:0000:0001",
+        ] {
             assert!(text.parse::<MacAddr>().is_err(), "{text}");
         }
         assert!("52:54:00-00:00:01".parse::<MacAddr>().is_err(), "separators do not mix");

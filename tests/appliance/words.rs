@@ -197,3 +197,39 @@ fn a_file_sets_many_vms_and_every_bad_line_is_named() {
     daemon.command(&["vm", "set", "--file", &broken]).fails(78, &["broken.json", "line 3"]);
     daemon.stop(Signal::TERM);
 }
+
+#[test]
+fn inventories_come_as_csv_and_go_as_lines() {
+    let lab = Lab::new();
+    let daemon = Daemon::start(&lab, &demo(&lab));
+    // As spreadsheets write it: a byte order mark, CR LF, MACs in three spellings.
+    let csv = lab.write(
+        "inventory.csv",
+        "\u{feff}name,mac,ipv4,ipv6,public,owner\r\n\
+         web1,5254.0000.0001,10.0.0.5,2001:DB8:1::5,,alice\r\n\
+         mail1,525400000002,203.0.113.6,2001:db8:2::6,203.0.113.6,bob\r\n\
+         bad1,52:54:00:00:00:03,10.0.0.300,,,\r\n\
+         bad2,52-54-00-00-00-01,,,,\r\n",
+    );
+    daemon.command(&["vm", "import", &csv]).fails(78, &["column `owner` is none of a VM's", "--ignore owner"]);
+    let ended = daemon.command(&["vm", "import", &csv, "--ignore", "owner"]);
+    let ended =
+        ended.fails(65, &["2 of 4 records were not set", "inventory.csv:4: ips[0]", "inventory.csv:5: VM bad2"]);
+    assert!(ended.stderr.contains("belongs to VM web1"), "{}", ended.stderr);
+    let shown = daemon.ask(&["vm", "show", "web1"]);
+    assert_eq!(
+        (&shown["vm"]["macs"], &shown["vm"]["ips"]),
+        (&json!(["52:54:00:00:00:01"]), &json!(["10.0.0.5", "2001:db8:1::5"]))
+    );
+    assert_eq!(daemon.ask(&["vm", "show", "mail1"])["effective_class"], "unrestricted");
+
+    let exported = daemon.command(&["vm", "export"]).done().stdout;
+    assert_eq!(exported.lines().count(), 2);
+    let file = lab.write("all.jsonl", &exported);
+    let again = daemon.ask(&["vm", "import", &file]);
+    assert_eq!((&again["records"], &again["unchanged"]), (&json!(2), &json!(2)));
+    daemon.change(&["vm", "delete", "web1"]);
+    daemon.change(&["vm", "import", &file]);
+    assert_eq!(daemon.command(&["vm", "export"]).done().stdout, exported);
+    daemon.stop(Signal::TERM);
+}
