@@ -4,17 +4,20 @@ use std::io::Read as _;
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tracing::{error, info, warn};
 
 use crate::failure::{Cause, Failure};
 use crate::model::Revision;
+use crate::policy::Settings;
 use crate::policy::document::Document;
 use crate::store::open::{self, Examined, Opened};
+use crate::store::record::{Before, PolicyBefore};
 use crate::store::writer::Store;
 use crate::vm::edit::Edit;
-use crate::vm::journal::NoJournal;
+use crate::vm::journal::{NoJournal, WayBack};
 use crate::vm::policy::PolicyEdit;
 use crate::vm::record::VmSet;
 use crate::vm::registry::Registry;
@@ -45,7 +48,8 @@ pub fn open(path: Option<&Path>, exit_code: fn(Cause) -> i32) -> Option<Opened> 
 /// # Errors
 /// There can be no thread that writes.
 pub fn load(opened: Option<Opened>, mut registry: Registry) -> Result<Registry, Failure> {
-    let Some(Opened { vms, policy, revision, files, .. }) = opened else { return Ok(registry) };
+    let Some(Opened { vms, policy, before, revision, files, .. }) = opened else { return Ok(registry) };
+    let configured = Arc::clone(registry.settings());
     if let Some(policy) = policy {
         take_policy(&mut registry, policy);
     }
@@ -63,23 +67,59 @@ pub fn load(opened: Option<Opened>, mut registry: Registry) -> Result<Registry, 
     };
     info!("the store: {count} VMs, revision {}", revision.0);
     let store = Store::start(files, revision).map_err(|error| Failure::new(Cause::Os, error))?;
-    Ok(registry.with_journal(store, revision))
+    let mut registry = registry.with_journal(store, revision);
+    if let Some(before) = before {
+        go_back(&mut registry, before, configured);
+    }
+    Ok(registry)
+}
+
+/// Undoes the change that nobody had confirmed when the process ended.
+fn go_back(registry: &mut Registry, before: Before, configured: Arc<Settings>) {
+    let vms = before.vms.into_iter().map(|(id, vm)| Edit::Restore(id, vm));
+    let policy = before.policy.map(|policy| match policy {
+        PolicyBefore::Configuration => Edit::Settings(configured),
+        PolicyBefore::Document(mut document) => {
+            leave_out_gone_links(registry.settings(), &mut document);
+            Edit::Policy(Box::new(PolicyEdit::Set(*document)))
+        }
+    });
+    let edits: Vec<Edit> = vms.chain(policy).collect();
+    let whole = registry.stage_as(edits.iter().cloned(), WayBack::Dropped);
+    if let Err((_, error)) = whole {
+        error!(
+            "the change that nobody had confirmed cannot be undone as a whole, so each part of it by itself is: {error}"
+        );
+        for edit in edits {
+            let what = edit.id().map_or("policy".to_owned(), |id| format!("VM {id}"));
+            if let Err((_, error)) = registry.stage([edit]) {
+                error!("{what} stays as the change that nobody had confirmed left it: {error}");
+            }
+        }
+        // The last word, so that it is not tried again at each start.
+        let _ = registry.stage_confirmation();
+    }
+    registry.publish();
+    warn!("a change that nobody had confirmed before the process ended is undone: revision {}", registry.revision().0);
 }
 
 /// The policy that was set over the socket, as far as this box has its links. Without it the configuration's holds.
 fn take_policy(registry: &mut Registry, mut policy: Document) {
-    let links = &registry.settings().links;
-    let gone: Vec<String> = policy.links.keys().filter(|name| !links.contains(name)).cloned().collect();
-    for link in gone {
-        warn!("the policy of the store speaks of link {link}, which is not configured any more: that part is left out");
-        policy.links.remove(&link);
-    }
+    leave_out_gone_links(registry.settings(), &mut policy);
     match registry.apply([Edit::Policy(Box::new(PolicyEdit::Set(policy)))]) {
         Ok(_) => info!(
             "the policy is the one that was set over the control socket, not the configuration's (`portcullis reload` \
              returns to that)"
         ),
         Err((_, error)) => error!("the policy of the store cannot be, the configuration's holds: {error}"),
+    }
+}
+
+fn leave_out_gone_links(settings: &Settings, policy: &mut Document) {
+    let gone: Vec<String> = policy.links.keys().filter(|name| !settings.links.contains(name)).cloned().collect();
+    for link in gone {
+        warn!("the policy of the store speaks of link {link}, which is not configured any more: that part is left out");
+        policy.links.remove(&link);
     }
 }
 

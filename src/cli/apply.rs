@@ -2,6 +2,7 @@
 
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use clap::Args;
 use serde_json::{Map, Value, json};
@@ -9,7 +10,7 @@ use serde_json::{Map, Value, json};
 use super::change::Only;
 use super::history::difference;
 use super::remote::Remote;
-use crate::control::rpc::{Applied, Difference, Rehearsed};
+use crate::control::rpc::{Applied, CONFIRM_SECONDS_MAX, Difference, Rehearsed};
 use crate::failure::{Cause, Failure};
 use crate::vm::record::Vm;
 
@@ -25,6 +26,7 @@ counts is what is true in the end, so two VMs may swap an address. One that cann
 
 Examples:
   portcullis apply --dry-run changes.jsonl      what would change, and whether it can
+  portcullis apply changes.jsonl --confirm 60   undone by itself after a minute, unless `portcullis confirm` comes first
   portcullis apply changes.jsonl --if-revision 42@5f3a0c21")]
 pub(super) struct ApplyArgs {
     #[command(flatten)]
@@ -34,8 +36,21 @@ pub(super) struct ApplyArgs {
     /// Change nothing, and show what would change
     #[arg(long)]
     dry_run: bool,
+    /// Undo it after this time unless `portcullis confirm` comes first: 60, 90s, 15m, 2h; a day at most
+    #[arg(long, value_name = "TIME", value_parser = time)]
+    confirm: Option<Duration>,
     #[command(flatten)]
     only: Only,
+}
+
+/// A time as people type it: seconds, or with a unit.
+fn time(text: &str) -> Result<Duration, String> {
+    let seconds = text.parse().map(Duration::from_secs).ok();
+    let time = seconds.map_or_else(|| humantime::parse_duration(text), Ok).map_err(|error| error.to_string())?;
+    match time.subsec_nanos() == 0 && (1..=CONFIRM_SECONDS_MAX).contains(&time.as_secs()) {
+        true => Ok(time),
+        false => Err("whole seconds, from 1s to 24h, are possible".into()),
+    }
 }
 
 impl ApplyArgs {
@@ -50,20 +65,28 @@ impl ApplyArgs {
         if self.dry_run {
             params.insert("dry_run".into(), true.into());
         }
+        if let Some(wait) = self.confirm {
+            params.insert("confirm_s".into(), wait.as_secs().into());
+        }
         self.only.put(&mut params);
         let answer = self.remote.call(&mut self.remote.connect()?, "txn", &params)?;
         if self.dry_run {
             return self.remote.answer(answer, would);
         }
         self.remote.answer(answer, |applied: &Applied| {
-            let &Applied { revision, changed, applied_us, .. } = applied;
-            match changed {
-                true => format!(
-                    "{count} operation(s): revision {}, in force on every worker after {applied_us} us",
-                    revision.0
-                ),
-                false => format!("{count} operation(s): nothing to change, revision {}", revision.0),
+            let &Applied { revision, changed, applied_us, confirm_s, .. } = applied;
+            let revision = revision.0;
+            let mut said = match changed {
+                true => {
+                    format!("{count} operation(s): revision {revision}, in force on every worker after {applied_us} us")
+                }
+                false => format!("{count} operation(s): nothing to change, revision {revision}"),
+            };
+            if let Some(seconds) = confirm_s {
+                let wait = humantime::format_duration(Duration::from_secs(seconds));
+                said += &format!("\nit is undone in {wait} unless `portcullis confirm` comes first");
             }
+            said
         })
     }
 }
@@ -135,6 +158,16 @@ mod tests {
         assert_eq!(parse(&format!("[{one},\n{one}]")).unwrap(), [operation.clone(), operation]);
         assert_eq!(parse(" \n").unwrap_err(), ": there is no operation in it");
         assert!(parse(&format!("{one}\n{{")).unwrap_err().starts_with(", line 2: not JSON"));
+    }
+
+    #[test]
+    fn a_time_has_a_unit_or_is_in_seconds() {
+        for (text, seconds) in [("60", 60), ("90s", 90), ("15m", 900), ("1h 30m", 5400), ("24h", 86_400)] {
+            assert_eq!(time(text), Ok(Duration::from_secs(seconds)), "{text}");
+        }
+        for text in ["", "0", "-1", "1.5", "500ms", "25h", "x", "18446744073709551615"] {
+            assert!(time(text).is_err(), "{text}");
+        }
     }
 
     #[test]

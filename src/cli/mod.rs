@@ -3,6 +3,7 @@
 mod apply;
 mod change;
 mod check;
+mod confirm;
 mod exit;
 mod history;
 mod inventory;
@@ -67,6 +68,10 @@ enum Command {
     Vm(Box<vm::VmArgs>),
     /// Change VMs and policy together, all of it or nothing
     Apply(apply::ApplyArgs),
+    /// Keep what `apply --confirm` changed
+    Confirm(confirm::EndArgs),
+    /// Undo at once what `apply --confirm` changed
+    Rollback(confirm::EndArgs),
     /// Show and change what decides beside the VMs, on a running daemon
     Policy(policy::PolicyArgs),
     /// Make a running daemon read its configuration file again
@@ -151,6 +156,7 @@ impl Command {
             Self::Check(args) => args.json(),
             Self::Vm(args) => args.json(),
             Self::Apply(args) => args.json(),
+            Self::Confirm(args) | Self::Rollback(args) => args.json(),
             Self::Policy(args) => args.json(),
             Self::Reload(args) => args.json(),
             Self::Stats(args) => args.json(),
@@ -185,6 +191,8 @@ fn dispatch(command: Command) -> Result<(), Failure> {
         Command::Check(args) => args.run(),
         Command::Vm(args) => args.run(),
         Command::Apply(args) => args.run(),
+        Command::Confirm(args) => args.confirm(),
+        Command::Rollback(args) => args.roll_back(),
         Command::Policy(args) => args.run(),
         Command::Reload(args) => args.run(),
         Command::Stats(args) => args.run(),

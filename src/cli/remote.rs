@@ -12,7 +12,7 @@ use super::render::{self, Rank};
 use crate::config::DEFAULT_SOCKET;
 use crate::control::client::{Client, ClientError};
 use crate::control::health::Problem;
-use crate::control::rpc::{HealthAnswer, VersionAnswer};
+use crate::control::rpc::{HealthAnswer, VersionAnswer, Waiting};
 use crate::failure::{Cause, Failure};
 use crate::policy::Tally;
 use crate::telemetry::report::Report;
@@ -64,11 +64,17 @@ impl HealthArgs {
 
     pub(super) fn run(self) -> Result<(), Failure> {
         let answer = self.remote.call(&mut self.remote.connect()?, "health", &json!({}))?;
-        let HealthAnswer { problems, uptime_s, .. } = self.remote.understand(answer.clone())?;
+        let HealthAnswer { problems, unconfirmed, uptime_s, .. } = self.remote.understand(answer.clone())?;
         if self.remote.json {
             super::out::print(&answer.to_string())?;
         } else if problems.is_empty() {
             super::out::print(&format!("fine, up {uptime_s} s"))?;
+        }
+        if let Some(Waiting { revision, left_s }) = unconfirmed.filter(|_| !self.remote.json) {
+            let revision = revision.0;
+            super::out::print(&format!(
+                "revision {revision} is undone in {left_s} s unless `portcullis confirm` comes first"
+            ))?;
         }
         if problems.is_empty() {
             return Ok(());

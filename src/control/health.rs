@@ -89,6 +89,7 @@ pub(super) fn answer(overview: &Overview) -> HealthAnswer {
     HealthAnswer {
         healthy: problems.is_empty(),
         problems,
+        unconfirmed: overview.unconfirmed,
         uptime_s: overview.daemon.uptime_s,
         revision: overview.revision,
         boot: overview.daemon.boot,

@@ -82,7 +82,7 @@ impl History {
     pub fn remember(&mut self, change: Committed, by: By) {
         let at_ms = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis());
         let at_ms = u64::try_from(at_ms).unwrap_or(u64::MAX);
-        let Committed { revision, vms, settings } = change;
+        let Committed { revision, vms, settings, .. } = change;
         if let Some(settings) = settings {
             let By { who: Who { uid, pid }, method } = by;
             info!("policy: revision {}, by {method} of uid {uid}, pid {pid}", revision.0);
@@ -164,11 +164,16 @@ impl From<Entry> for HistoryEntry {
 mod tests {
     use super::*;
     use crate::model::VmIndex;
-    use crate::vm::journal::VmChange;
+    use crate::vm::journal::{VmChange, WayBack};
 
     fn change(revision: u64, ids: &[&str]) -> Committed {
         let vm = |id: &&str| VmChange::new(id.parse().unwrap(), VmIndex(0), None, None);
-        Committed { revision: Revision(revision), vms: ids.iter().map(vm).collect(), settings: None }
+        Committed {
+            revision: Revision(revision),
+            vms: ids.iter().map(vm).collect(),
+            settings: None,
+            way_back: WayBack::Same,
+        }
     }
 
     const BY: By = By { who: Who { uid: 7, pid: 8 }, method: "vm.set" };

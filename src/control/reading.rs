@@ -15,7 +15,7 @@ use super::health;
 use super::history::{Entry, HistoryAnswer, Recall};
 use super::rpc::{
     self, Answer, Call, Kind, LookupAnswer, Match, MethodsAnswer, PolicyAnswer, Remark, RpcError, VersionAnswer,
-    VmAnswer, VmEntry, VmsAnswer, Wish,
+    VmAnswer, VmEntry, VmsAnswer, Waiting, Wish,
 };
 use crate::model::{Address, Boot, Mode, Revision, Scope, VmIndex};
 use crate::policy::document::{Document, Wrong};
@@ -64,6 +64,8 @@ pub struct Overview {
     pub settings: Arc<Settings>,
     /// What was counted.
     pub ledger: Arc<Ledger>,
+    /// What waits to be confirmed.
+    pub unconfirmed: Option<Waiting>,
 }
 
 /// Which VMs are wanted.
@@ -171,7 +173,7 @@ pub fn answer(source: &impl Source, call: Call) -> Result<Answer<'_>, RpcError> 
             Ok(Answer::History(HistoryAnswer { entries, next, revision, boot }))
         }
         Call::Health => Ok(Answer::Health(health::answer(&overview))),
-        Call::Methods => Ok(Answer::Methods(MethodsAnswer { methods: rpc::METHODS, protocol: rpc::PROTOCOL })),
+        Call::Methods => Ok(Answer::Methods(MethodsAnswer { methods: &rpc::METHODS, protocol: rpc::PROTOCOL })),
         Call::PolicyGet => {
             let document = Document::of(&overview.settings);
             let remarks = document.remarks(|name| format!("link.{name}"));
@@ -204,6 +206,7 @@ pub fn answer(source: &impl Source, call: Call) -> Result<Answer<'_>, RpcError> 
         | Call::VmPatch { .. }
         | Call::VmDelete { .. }
         | Call::Txn { .. }
+        | Call::TxnEnd { .. }
         | Call::PolicyChange { .. }
         | Call::ConfigReload { .. } => Err(RpcError::new(Kind::Internal, "a change was taken for a question")),
     }

@@ -7,14 +7,14 @@ use std::sync::Arc;
 
 use redb::{Database, DatabaseError, ReadableDatabase, ReadableTable, ReadableTableMetadata, TableDefinition};
 
-use super::record;
+use super::record::{self, Before};
 use crate::model::Revision;
 use crate::policy::document::Document;
 use crate::vm::record::{Vm, VmId, VmSet};
 
-/// How the tables are laid out. A file of format 1, which has no policy, is read, and becomes one of this by the next change;
-/// others are not read.
-pub const FORMAT: u64 = 2;
+/// How the tables are laid out. Earlier formats are read, and become this one by the next change: 1 has no policy, 1 and 2 have
+/// nothing before an unconfirmed change. Others are not read.
+pub const FORMAT: u64 = 3;
 /// The oldest format that is read.
 const FORMAT_OLDEST: u64 = 1;
 
@@ -24,6 +24,12 @@ const VMS: TableDefinition<&str, &[u8]> = TableDefinition::new("vms");
 const NUMBERS: TableDefinition<&str, u64> = TableDefinition::new("numbers");
 /// The policy that somebody set over the socket, if it was not the configuration's; see [`record`].
 const POLICY: TableDefinition<(), &[u8]> = TableDefinition::new("policy");
+/// What was before a change that waits to be confirmed, if one does; see [`record`].
+const BEFORE: TableDefinition<(), &[u8]> = TableDefinition::new("before");
+/// The first format that has a policy.
+const FORMAT_POLICY: u64 = 2;
+/// The first format that has something before an unconfirmed change.
+const FORMAT_BEFORE: u64 = 3;
 const FORMAT_KEY: &str = "format";
 const REVISION_KEY: &str = "revision";
 
@@ -77,6 +83,9 @@ pub struct Summary {
     /// Whether it has a policy, too.
     #[serde(default)]
     pub policy: bool,
+    /// Whether a change of it waits to be confirmed.
+    #[serde(default)]
+    pub unconfirmed: bool,
 }
 
 /// What is to be written.
@@ -86,6 +95,8 @@ pub struct Differences {
     pub vms: BTreeMap<VmId, Option<Arc<Vm>>>,
     /// The policy that is kept now, or that it is the configuration's again; nothing if it is as it was.
     pub policy: Option<Option<Document>>,
+    /// What was before a change that waits to be confirmed now, or that none does any more; nothing if that is as it was.
+    pub before: Option<Option<Before>>,
 }
 
 impl Differences {
@@ -93,6 +104,7 @@ impl Differences {
     pub fn append(&mut self, later: &mut Self) {
         self.vms.append(&mut later.vms);
         self.policy = later.policy.take().or(self.policy.take());
+        self.before = later.before.take().or(self.before.take());
     }
 
     /// Forgets all of it.
@@ -156,6 +168,12 @@ impl File {
                 Some(None) => _ = policy.remove(())?,
                 None => {}
             }
+            let mut before = transaction.open_table(BEFORE)?;
+            match &differences.before {
+                Some(Some(kept)) => _ = before.insert((), record::encode_before(kept).as_slice())?,
+                Some(None) => _ = before.remove(())?,
+                None => {}
+            }
             let mut numbers = transaction.open_table(NUMBERS)?;
             numbers.insert(FORMAT_KEY, FORMAT)?;
             numbers.insert(REVISION_KEY, revision.0)?;
@@ -185,13 +203,16 @@ impl File {
             let numbers = transaction.open_table(NUMBERS)?;
             let number = |name| Ok::<_, redb::Error>(numbers.get(name)?.map(|number| number.value()));
             let format = number(FORMAT_KEY)?;
-            let policy = format.is_some_and(|format| format > FORMAT_OLDEST);
-            let policy = if policy { transaction.open_table(POLICY)?.len()? > 0 } else { false };
-            Ok((format, number(REVISION_KEY)?, transaction.open_table(VMS)?.len()?, policy))
+            let has = |table, since| match format {
+                Some(format) if format >= since => Ok::<_, redb::Error>(transaction.open_table(table)?.len()? > 0),
+                _ => Ok(false),
+            };
+            let (policy, before) = (has(POLICY, FORMAT_POLICY)?, has(BEFORE, FORMAT_BEFORE)?);
+            Ok((format, number(REVISION_KEY)?, transaction.open_table(VMS)?.len()?, policy, before))
         };
         match read().map_err(of)? {
-            (Some(format @ FORMAT_OLDEST..=FORMAT), Some(revision), vms, policy) => {
-                Ok(Summary { format, revision: Revision(revision), vms, policy })
+            (Some(format @ FORMAT_OLDEST..=FORMAT), Some(revision), vms, policy, unconfirmed) => {
+                Ok(Summary { format, revision: Revision(revision), vms, policy, unconfirmed })
             }
             (Some(format), ..) if !(FORMAT_OLDEST..=FORMAT).contains(&format) => {
                 Err(FileError::Format { path: self.path.clone(), format })
@@ -220,16 +241,27 @@ impl File {
     /// # Errors
     /// It cannot be read.
     pub fn policy(&self) -> Result<Option<Document>, FileError> {
-        if !self.summary()?.policy {
-            return Ok(None);
-        }
+        let bytes = if self.summary()?.policy { self.single(POLICY)? } else { None };
+        bytes.map(|bytes| record::decode_policy(&bytes)).transpose().map_err(|error| self.damaged(&error))
+    }
+
+    /// What was before the change that waits to be confirmed, if one does.
+    ///
+    /// # Errors
+    /// It cannot be read.
+    pub fn before(&self) -> Result<Option<Before>, FileError> {
+        let bytes = if self.summary()?.unconfirmed { self.single(BEFORE)? } else { None };
+        bytes.map(|bytes| record::decode_before(&bytes)).transpose().map_err(|error| self.damaged(&error))
+    }
+
+    /// The one value of a table.
+    fn single(&self, table: TableDefinition<(), &[u8]>) -> Result<Option<Vec<u8>>, FileError> {
         let read = || -> Result<_, redb::Error> {
             let transaction = self.database.begin_read()?;
-            let bytes = transaction.open_table(POLICY)?.get(())?.map(|bytes| bytes.value().to_vec());
+            let bytes = transaction.open_table(table)?.get(())?.map(|bytes| bytes.value().to_vec());
             Ok(bytes)
         };
-        let bytes = read().map_err(|error| of_storage(&self.path, error))?;
-        bytes.map(|bytes| record::decode_policy(&bytes)).transpose().map_err(|error| self.damaged(&error))
+        read().map_err(|error| of_storage(&self.path, error))
     }
 
     /// As another version would.
@@ -262,6 +294,7 @@ pub fn examine(path: &Path) -> Result<Summary, FileError> {
     let mut vms = 0;
     file.each(|_| vms += 1)?;
     file.policy()?;
+    file.before()?;
     if vms != summary.vms {
         return Err(file.damaged(&format!("it has {vms} records and says {}", summary.vms)));
     }

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::file::{self, File, FileError, Summary};
+use super::record::Before;
 use crate::model::Revision;
 use crate::policy::document::Document;
 use crate::vm::record::VmSet;
@@ -41,6 +42,8 @@ pub struct Opened {
     pub vms: Vec<VmSet>,
     /// The policy that somebody set over the socket, if that is the newest.
     pub policy: Option<Document>,
+    /// What was before the change that nobody confirmed yet, if there is one.
+    pub before: Option<Before>,
     /// The revision of the last change.
     pub revision: Revision,
     /// Both files, as far as they can be written now; none at all if something may lie there that cannot be got at.
@@ -86,8 +89,8 @@ pub fn open(path: &Path, examine: impl Fn(&Path) -> Examined + Sync) -> Opened {
         _ => None,
     });
     let (known, better) = if two > one { (two, second) } else { (one, first) };
-    let mut opened =
-        Opened { vms: Vec::new(), policy: None, revision: known.unwrap_or_default(), files: None, alarms: Vec::new() };
+    let revision = known.unwrap_or_default();
+    let mut opened = Opened { vms: Vec::new(), policy: None, before: None, revision, files: None, alarms: Vec::new() };
     opened.make_room([first, second], &found);
     let out_of_reach = found.iter().any(|found| matches!(found, Some(Examined::OutOfReach(_))));
     match known {
@@ -133,9 +136,9 @@ impl Opened {
         let [first, second] = &mut files;
         let (better, other) = if second_is_better { (second, first) } else { (first, second) };
         let copied = if same { Ok(()) } else { file::copy(&better.path, &other.path) };
-        match File::open(&better.path).and_then(|file| Ok((file.read()?, file.policy()?, file))) {
-            Ok((vms, policy, file)) => {
-                (self.vms, self.policy) = (vms, policy);
+        match File::open(&better.path).and_then(|file| Ok((file.read()?, file.policy()?, file.before()?, file))) {
+            Ok((vms, policy, before, file)) => {
+                (self.vms, self.policy, self.before) = (vms, policy, before);
                 better.file = Some(file);
             }
             Err(error) => {

@@ -1,10 +1,18 @@
-//! A VM as its bytes on disk: a checksum, then the record as JSON, as `vm.set` takes it. The policy likewise.
+//! A VM as its bytes on disk: a checksum, then the record as JSON, as `vm.set` takes it. The policy likewise, and what was before an
+//! unconfirmed change.
 //!
 //! The database has checksums of its own, over pages. This one is over what is believed: a record under another's name, or
 //! one that a fault of ours wrote in part, is none.
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
 use crate::policy::document::Document;
-use crate::vm::record::{Vm, VmSet};
+use crate::policy::{Origin, Settings};
+use crate::vm::journal::Committed;
+use crate::vm::record::{Vm, VmId, VmSet};
 
 /// What is wrong with the bytes of a record.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -26,6 +34,46 @@ pub enum Unreadable {
     /// They are, and this program cannot read them.
     #[error("the policy cannot be read: {0}")]
     Policy(String),
+    /// The bytes of what was before an unconfirmed change are not what was written.
+    #[error("what was before an unconfirmed change is damaged: its checksum is wrong")]
+    BeforeChecksum,
+    /// They are, and this program cannot read them.
+    #[error("what was before an unconfirmed change cannot be read: {0}")]
+    Before(String),
+}
+
+/// What was before a change that waits to be confirmed.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Before {
+    /// Each VM that it is about; none if there was none.
+    pub vms: BTreeMap<VmId, Option<Arc<Vm>>>,
+    /// The policy, if it is about policy.
+    pub policy: Option<PolicyBefore>,
+}
+
+/// The policy that was before.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PolicyBefore {
+    /// The configuration's.
+    Configuration,
+    /// One that somebody set over the socket.
+    Document(Box<Document>),
+}
+
+impl Before {
+    /// What was before this change.
+    #[must_use]
+    pub fn of(change: &Committed) -> Self {
+        let policy = |before: &Settings| match before.origin {
+            Origin::Configuration => PolicyBefore::Configuration,
+            Origin::Socket => PolicyBefore::Document(Box::new(Document::of(before))),
+        };
+        Self {
+            vms: change.vms.iter().map(|vm| (vm.id.clone(), vm.old.clone())).collect(),
+            policy: change.settings.as_ref().map(|[before, _]| policy(before)),
+        }
+    }
 }
 
 /// CRC-32 (IEEE 802.3) over the name and the JSON.
@@ -51,6 +99,24 @@ pub fn decode_policy(bytes: &[u8]) -> Result<Document, Unreadable> {
     let json = unseal("", bytes).ok_or(Unreadable::PolicyChecksum)?;
     serde_json::from_slice(json).map_err(|error| Unreadable::Policy(error.to_string()))
 }
+
+/// The bytes of what was before an unconfirmed change.
+#[must_use]
+pub fn encode_before(before: &Before) -> Vec<u8> {
+    seal(BEFORE, before)
+}
+
+/// What was before an unconfirmed change, from its bytes.
+///
+/// # Errors
+/// They are not what [`encode_before`] made.
+pub fn decode_before(bytes: &[u8]) -> Result<Before, Unreadable> {
+    let json = unseal(BEFORE, bytes).ok_or(Unreadable::BeforeChecksum)?;
+    serde_json::from_slice(json).map_err(|error| Unreadable::Before(error.to_string()))
+}
+
+/// No VM can be called that.
+const BEFORE: &str = "(before)";
 
 /// The VM of a name from its bytes.
 ///

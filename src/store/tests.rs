@@ -11,7 +11,7 @@ use super::writer::Store;
 use crate::model::{Mode, Revision, VmIndex};
 use crate::policy::document::Document;
 use crate::policy::{Origin, Settings};
-use crate::vm::journal::{Committed, Journal, VmChange};
+use crate::vm::journal::{Committed, Journal, VmChange, WayBack};
 use crate::vm::record::{Vm, VmId, VmSet};
 
 fn vm(id: &str, class: &str) -> Arc<Vm> {
@@ -21,7 +21,7 @@ fn vm(id: &str, class: &str) -> Arc<Vm> {
 
 fn change(revision: u64, id: &str, new: Option<Arc<Vm>>) -> Committed {
     let change = VmChange::new(id.parse().unwrap(), VmIndex(0), None, new);
-    Committed { revision: Revision(revision), vms: vec![change], settings: None }
+    Committed { revision: Revision(revision), vms: vec![change], settings: None, way_back: WayBack::Same }
 }
 
 /// As the daemon examines, in this process: what makes the database panic is damaged.
@@ -228,7 +228,8 @@ fn a_policy_is_kept_until_it_is_the_configurations_again() {
     let folder = Folder::new();
     let policy = |revision, origin| {
         let settings = Arc::new(Settings { mode: Mode::Monitor, origin, ..Settings::default() });
-        Committed { revision: Revision(revision), vms: Vec::new(), settings: Some([Arc::default(), settings]) }
+        let (revision, settings) = (Revision(revision), Some([Arc::default(), settings]));
+        Committed { revision, vms: Vec::new(), settings, way_back: WayBack::Same }
     };
     let kept = Document::of(&Settings { mode: Mode::Monitor, ..Settings::default() });
     let (mut store, ..) = begin(&folder.store());
@@ -273,7 +274,10 @@ fn without_a_folder_changes_are_not_durable_until_there_is_one() {
 }
 
 /// Files that earlier versions wrote, by their format. A new format comes with a new one here, and with whatever reads the old.
-const EARLIER: [(u64, &[u8]); 1] = [(1, include_bytes!("../../tests/corpus/store/format-1.redb.gz"))];
+const EARLIER: [(u64, &[u8]); 2] = [
+    (1, include_bytes!("../../tests/corpus/store/format-1.redb.gz")),
+    (2, include_bytes!("../../tests/corpus/store/format-2.redb.gz")),
+];
 
 #[test]
 fn every_format_so_far_is_read() {
@@ -290,6 +294,7 @@ fn every_format_so_far_is_read() {
         ];
         let expected = expected.map(|json| serde_json::from_str::<VmSet>(json).unwrap().onto(None).unwrap());
         assert_eq!(known.into_values().collect::<Vec<_>>(), expected, "format {format}");
+        assert_eq!((opened.policy.is_some(), opened.before), (format > 1, None), "format {format}");
         assert!(store.commit(&[change(4, "web1", None)]), "format {format}");
     }
     assert_eq!(EARLIER.last().unwrap().0 + 1, file::FORMAT, "the present one is read all the time");

@@ -9,10 +9,11 @@ use tracing::{error, info};
 
 use super::file::{self, Differences, File};
 use super::open::Place;
+use super::record::Before;
 use crate::model::Revision;
 use crate::policy::Origin;
 use crate::policy::document::Document;
-use crate::vm::journal::{Committed, Journal, JournalReport};
+use crate::vm::journal::{Committed, Journal, JournalReport, WayBack};
 
 /// How long a change waits for the disk.
 pub const PATIENCE: Duration = Duration::from_secs(1);
@@ -88,6 +89,11 @@ impl Journal for Store {
             // The configuration's is read anew at each start.
             let kept = settings.origin == Origin::Socket;
             state.pending.policy = Some(kept.then(|| Document::of(settings)));
+        }
+        match changes.iter().rev().find(|change| change.way_back != WayBack::Same) {
+            Some(change) if change.way_back == WayBack::Kept => state.pending.before = Some(Some(Before::of(change))),
+            Some(_) => state.pending.before = Some(None),
+            None => {}
         }
         state.wanted = newest.revision;
         self.shared.moved.notify_all();

@@ -75,7 +75,7 @@ impl Draft {
                     settings = Some((at, Arc::new(new)));
                     continue;
                 }
-                Edit::Set(_) | Edit::Patch(..) | Edit::Delete(_) => edit.id().cloned(),
+                Edit::Set(_) | Edit::Patch(..) | Edit::Delete(_) | Edit::Restore(..) => edit.id().cloned(),
             };
             let Some(id) = id else { continue };
             let now = match vms.get(&id) {
@@ -83,6 +83,10 @@ impl Draft {
                 None => truth.get(&id).map(|(_, vm)| vm),
             };
             let new = match edit {
+                Edit::Restore(_, vm) => {
+                    vms.insert(id, (at, vm));
+                    continue;
+                }
                 Edit::Set(set) => Some(set.onto(now.map(Arc::as_ref)).map_err(|error| (at, error.into()))?),
                 Edit::Patch(id, patch) => match now {
                     Some(now) => Some(patch.onto(now).map_err(|error| (at, error.into()))?),
@@ -119,6 +123,12 @@ impl Draft {
     /// Whether nothing would differ.
     pub(super) fn is_empty(&self) -> bool {
         self.steps.is_empty() && self.settings.is_none()
+    }
+
+    /// The place of the first edit that makes a difference.
+    pub(super) fn at(&self) -> usize {
+        let settings = self.settings.iter().map(|(at, _)| *at);
+        self.steps.iter().map(|step| step.at).chain(settings).min().unwrap_or(0)
     }
 
     /// The settings after the change.

@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use super::policy::PolicyEdit;
-use super::record::{RecordError, VmId, VmPatch, VmSet};
+use super::record::{RecordError, Vm, VmId, VmPatch, VmSet};
 use crate::model::{Key, MacAddr, Revision, Scope, VmIndex};
 use crate::policy::document::Wrong;
 use crate::policy::{Settings, TooManyClasses};
@@ -19,6 +19,8 @@ pub enum Edit {
     Patch(VmId, VmPatch),
     /// Forgets a VM; nothing happens if there is none.
     Delete(VmId),
+    /// Makes a VM exactly what it was, or forgets it.
+    Restore(VmId, Option<Arc<Vm>>),
     /// Changes policy.
     Policy(Box<PolicyEdit>),
     /// Replaces the settings.
@@ -31,7 +33,7 @@ impl Edit {
     pub fn id(&self) -> Option<&VmId> {
         match self {
             Self::Set(set) => Some(&set.id),
-            Self::Patch(id, _) | Self::Delete(id) => Some(id),
+            Self::Patch(id, _) | Self::Delete(id) | Self::Restore(id, _) => Some(id),
             Self::Policy(_) | Self::Settings(_) => None,
         }
     }
@@ -118,6 +120,34 @@ pub enum EditError {
         /// What is full.
         source: TableError,
     },
+    /// A VM that an unconfirmed change is about.
+    #[error("VM {vm}: revision {}, which changed it, waits to be confirmed or rolled back", revision.0)]
+    UnconfirmedVm {
+        /// Which.
+        vm: VmId,
+        /// Made by the change that waits.
+        revision: Revision,
+    },
+    /// Policy, while some change is unconfirmed.
+    #[error("policy cannot be changed while revision {} waits to be confirmed or rolled back", revision.0)]
+    UnconfirmedPolicy {
+        /// Made by the change that waits.
+        revision: Revision,
+    },
+    /// Afterwards the unconfirmed change could not be undone.
+    #[error("revision {}, which waits to be confirmed, could not be rolled back any more: {why}", revision.0)]
+    NoWayBack {
+        /// Made by the change that waits.
+        revision: Revision,
+        /// What would be in the way.
+        why: Box<EditError>,
+    },
+    /// Only one change at a time can wait to be confirmed.
+    #[error("revision {} waits to be confirmed already; one at a time can", revision.0)]
+    UnconfirmedAlready {
+        /// Made by the change that waits.
+        revision: Revision,
+    },
     /// The change before is still on its way to some worker.
     #[error(transparent)]
     NotSettled(#[from] NotSettled),
@@ -145,6 +175,18 @@ fn in_scope(key: Key) -> String {
 
 fn sentences(faults: &[Wrong]) -> String {
     faults.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
+}
+
+impl EditError {
+    /// Whether it is about room, of which there may be more once earlier changes are in force.
+    #[must_use]
+    pub fn wants_room(&self) -> bool {
+        match self {
+            Self::VmsFull { .. } | Self::Table { .. } | Self::NotSettled(_) => true,
+            Self::NoWayBack { why, .. } => why.wants_room(),
+            _ => false,
+        }
+    }
 }
 
 fn others(count: usize) -> String {

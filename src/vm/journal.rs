@@ -19,6 +19,20 @@ pub struct Committed {
     pub vms: Vec<VmChange>,
     /// The settings before and after, if they differ.
     pub settings: Option<[Arc<Settings>; 2]>,
+    /// What it does to the way back from an unconfirmed change.
+    pub way_back: WayBack,
+}
+
+/// What a change does to the way back that is kept, if one is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum WayBack {
+    /// Nothing.
+    #[default]
+    Same,
+    /// What was before this change is kept: it is undone unless it is confirmed.
+    Kept,
+    /// It was gone, or is not needed any more.
+    Dropped,
 }
 
 /// What became of one VM.

@@ -7,6 +7,7 @@ use proptest::prelude::*;
 
 use super::draft::keys;
 use super::edit::Edit;
+use super::journal::WayBack;
 use super::record::{Vm, VmId, VmPatch, VmSet};
 use super::registry::Registry;
 use crate::model::{ClassId, Key, MacAddr, Mode, Revision, Scope};
@@ -23,6 +24,24 @@ struct Model {
     classes: BTreeMap<String, u16>,
     routers: BTreeSet<MacAddr>,
     revision: u64,
+    /// What the change that waits to be confirmed would take back.
+    before: Option<Before>,
+}
+
+/// What was before a change.
+#[derive(Clone)]
+struct Before {
+    vms: BTreeMap<VmId, Option<Vm>>,
+    policy: Option<(BTreeMap<String, u16>, BTreeSet<MacAddr>)>,
+}
+
+/// What happens next.
+#[derive(Clone, Copy, Debug)]
+enum Event {
+    Change,
+    Unconfirmed,
+    Confirm,
+    RollBack,
 }
 
 /// One edit, in terms that the model understands.
@@ -83,7 +102,7 @@ impl Step {
 }
 
 impl Model {
-    /// What is after the change; nothing if it cannot be.
+    /// What is after a change by itself; nothing if it cannot be.
     fn after(&self, steps: &[Step]) -> Option<Self> {
         let mut next = self.clone();
         for step in steps {
@@ -97,7 +116,7 @@ impl Model {
                     next.vms.insert(id, vm);
                 }
                 Edit::Delete(id) => _ = next.vms.remove(&id),
-                Edit::Policy(_) => unreachable!("no step makes one"),
+                Edit::Policy(_) | Edit::Restore(..) => unreachable!("no step makes one"),
                 Edit::Settings(settings) => {
                     let port = |class: &Class| class.ports.ranges().first().map_or(0, |range| range.first);
                     next.classes = settings.classes.iter().map(|class| (class.name.clone(), port(class))).collect();
@@ -105,24 +124,78 @@ impl Model {
                 }
             }
         }
+        next.revision += u64::from(!next.same(self));
+        next.can_be().then_some(next)
+    }
+
+    fn same(&self, other: &Self) -> bool {
+        (&self.vms, &self.classes, &self.routers) == (&other.vms, &other.classes, &other.routers)
+    }
+
+    fn can_be(&self) -> bool {
         let mut owners: BTreeMap<Key, &VmId> = BTreeMap::new();
-        for vm in next.vms.values() {
-            for key in keys(vm) {
-                if owners.insert(key, &vm.id).is_some_and(|other| *other != vm.id) {
-                    return None;
+        let own = self.vms.values().all(|vm| {
+            let mut mine = keys(vm).map(|key| owners.insert(key, &vm.id).is_none_or(|other| *other == vm.id));
+            mine.all(|mine| mine)
+                && vm.class.as_ref().is_none_or(|class| self.classes.contains_key(class))
+                && !vm.macs.iter().any(|mac| self.routers.contains(mac))
+        });
+        own && self.vms.len() <= CAPACITY.vms as usize
+    }
+
+    /// What was where this differs.
+    fn before(&self, after: &Self) -> Before {
+        let all: BTreeSet<&VmId> = self.vms.keys().chain(after.vms.keys()).collect();
+        let differ = all.into_iter().filter(|id| self.vms.get(id) != after.vms.get(id));
+        let policy = (self.classes.clone(), self.routers.clone());
+        let same = (&self.classes, &self.routers) == (&after.classes, &after.routers);
+        Before {
+            vms: differ.map(|id| (id.clone(), self.vms.get(id).cloned())).collect(),
+            policy: (!same).then_some(policy),
+        }
+    }
+
+    /// After the way back, which makes a revision in any case.
+    fn back(&self, Before { vms, policy }: &Before) -> Self {
+        let mut next = self.clone();
+        for (id, vm) in vms {
+            match vm {
+                Some(vm) => _ = next.vms.insert(id.clone(), vm.clone()),
+                None => _ = next.vms.remove(id),
+            }
+        }
+        if let Some((classes, routers)) = policy {
+            (next.classes, next.routers) = (classes.clone(), routers.clone());
+        }
+        next.revision += 1;
+        next.before = None;
+        next
+    }
+
+    /// What is after an event; nothing if it cannot be.
+    fn happen(&self, event: Event, steps: &[Step]) -> Option<Self> {
+        match (event, &self.before) {
+            (Event::Confirm, _) => Some(Self { before: None, revision: self.revision + 1, ..self.clone() }),
+            (Event::RollBack, Some(before)) => Some(self.back(before)),
+            (Event::RollBack, None) => Some(Self { revision: self.revision + 1, ..self.clone() }),
+            (Event::Change | Event::Unconfirmed, waits) => {
+                let mut next = self.after(steps)?;
+                match (event, waits) {
+                    _ if next.same(self) => {}
+                    (Event::Unconfirmed, None) => next.before = Some(self.before(&next)),
+                    (Event::Unconfirmed, Some(_)) => return None,
+                    (_, None) => {}
+                    (_, Some(before)) => {
+                        let did = self.before(&next);
+                        let about_it = did.vms.keys().any(|id| before.vms.contains_key(id));
+                        if about_it || did.policy.is_some() || !next.back(before).can_be() {
+                            return None;
+                        }
+                    }
                 }
-            }
-            let has_class = vm.class.as_ref().is_none_or(|class| next.classes.contains_key(class));
-            if !has_class || vm.macs.iter().any(|mac| next.routers.contains(mac)) {
-                return None;
+                Some(next)
             }
         }
-        if next.vms.len() > CAPACITY.vms as usize {
-            return None;
-        }
-        let same = (&next.vms, &next.classes, &next.routers) == (&self.vms, &self.classes, &self.routers);
-        next.revision += u64::from(!same);
-        Some(next)
     }
 
     /// What a worker must see: whose each key is, and which port its class closes first.
@@ -169,42 +242,62 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
 }
 
 /// Changes, each with the question whether it is published at once or with the next one.
-fn history() -> impl Strategy<Value = Vec<(Vec<Step>, bool)>> {
-    proptest::collection::vec((steps(), any::<bool>()), 1..40)
+fn history() -> impl Strategy<Value = Vec<(Event, Vec<Step>, bool)>> {
+    let event = prop_oneof![
+        8 => Just(Event::Change),
+        2 => Just(Event::Unconfirmed),
+        1 => Just(Event::Confirm),
+        1 => Just(Event::RollBack),
+    ];
+    proptest::collection::vec((event, steps(), any::<bool>()), 1..40)
 }
 
-fn check(history: &[(Vec<Step>, bool)]) {
+fn check(history: &[(Event, Vec<Step>, bool)]) {
     let (mut registry, mut readers): (_, Vec<Reader>) = Registry::create(CAPACITY, 1, settings(&[], 0, None)).unwrap();
     let mut model = Model {
         vms: BTreeMap::new(),
         classes: [("restricted".to_owned(), 25), ("unrestricted".to_owned(), 0)].into(),
         routers: BTreeSet::new(),
         revision: 0,
+        before: None,
     };
     let reader = &mut readers[0];
-    for (steps, publish) in history {
+    for (event, steps, publish) in history {
+        let edits = || steps.iter().map(Step::edit);
+        let way_back = if matches!(event, Event::Unconfirmed) { WayBack::Kept } else { WayBack::Same };
         // To try it first leaves no trace.
-        let tried = registry.rehearse(steps.iter().map(Step::edit));
+        let tried = match event {
+            Event::Change | Event::Unconfirmed => Some(registry.rehearse(edits(), way_back)),
+            Event::Confirm | Event::RollBack => None,
+        };
         assert_eq!(registry.revision(), Revision(model.revision), "{steps:?}");
         assert!(registry.iter_after(None).map(|(_, vm)| &**vm).eq(model.vms.values()), "{steps:?}");
-        let outcome = registry.stage(steps.iter().map(Step::edit));
-        assert_eq!(tried.is_ok(), outcome.is_ok(), "{steps:?}");
-        match model.after(steps) {
+        let outcome = match event {
+            Event::Change | Event::Unconfirmed => registry.stage_as(edits(), way_back),
+            Event::Confirm => registry.stage_confirmation(),
+            Event::RollBack => registry.stage_rollback(),
+        };
+        if let Some(tried) = &tried {
+            assert_eq!(tried.is_ok(), outcome.is_ok(), "{steps:?}");
+        }
+        match model.happen(*event, steps) {
             Some(next) => {
                 let change = outcome.unwrap_or_else(|(at, error)| panic!("{steps:?}, edit {at}: {error}"));
                 assert_eq!(change.changed, next.revision != model.revision, "{steps:?}");
-                let would = tried.unwrap();
-                assert_eq!(change.changed, !would.vms.is_empty() || would.settings.is_some(), "{steps:?}");
-                for change in would.vms {
-                    let old = change.old.as_deref();
-                    assert_eq!(old, model.vms.get(&change.id), "{steps:?}");
-                    assert_eq!(change.new.as_deref(), next.vms.get(&change.id), "{steps:?}");
+                if let Some(would) = tried.map(Result::unwrap) {
+                    assert_eq!(change.changed, !would.vms.is_empty() || would.settings.is_some(), "{steps:?}");
+                    for change in would.vms {
+                        let old = change.old.as_deref();
+                        assert_eq!(old, model.vms.get(&change.id), "{steps:?}");
+                        assert_eq!(change.new.as_deref(), next.vms.get(&change.id), "{steps:?}");
+                    }
                 }
                 model = next;
             }
             None => assert!(outcome.is_err(), "{steps:?} cannot be, but was taken"),
         }
         assert_eq!(registry.revision(), Revision(model.revision));
+        assert_eq!(registry.unconfirmed().is_some(), model.before.is_some(), "{steps:?}");
         assert!(registry.iter_after(None).map(|(_, vm)| &**vm).eq(model.vms.values()), "{steps:?}");
         if *publish {
             registry.publish();

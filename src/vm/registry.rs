@@ -15,9 +15,10 @@ use std::ops::Bound;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::confirm::Unconfirmed;
 use super::draft::{self, Draft};
 use super::edit::{Change, Edit, EditError};
-use super::journal::{Committed, Journal, JournalReport, NoJournal, VmChange};
+use super::journal::{Committed, Journal, JournalReport, NoJournal, VmChange, WayBack};
 use super::record::{Vm, VmId};
 use super::truth::Truth;
 use crate::model::{Address, ClassId, Key, Revision, Scope, VmIndex};
@@ -32,6 +33,8 @@ pub struct Registry {
     truth: Truth,
     /// Changes that are staged and not published, in order.
     staged: Vec<Committed>,
+    /// The change that is undone unless somebody confirms it.
+    unconfirmed: Option<Unconfirmed>,
     writer: Writer,
     settings: Published<Arc<Settings>>,
     journal: Box<dyn Journal>,
@@ -48,7 +51,7 @@ impl Registry {
         let published = Published::new(settings.clone());
         let readers = readers.into_iter().map(|vms| Reader::new(vms, published.subscribe())).collect();
         let (truth, journal) = (Truth::new(settings), Box::new(NoJournal::default()));
-        Ok((Self { truth, staged: Vec::new(), writer, settings: published, journal }, readers))
+        Ok((Self { truth, staged: Vec::new(), unconfirmed: None, writer, settings: published, journal }, readers))
     }
 
     /// From now on changes are committed to `journal`, which holds what is true now as `revision`.
@@ -147,45 +150,104 @@ impl Registry {
         Ok(change)
     }
 
+    /// The change that waits to be confirmed, staged ones included.
+    #[must_use]
+    pub fn unconfirmed(&self) -> Option<&Unconfirmed> {
+        self.unconfirmed.as_ref()
+    }
+
+    /// Stages the confirmation of the change that waits for one: a revision of its own, so that the journal has it.
+    ///
+    /// # Errors
+    /// An earlier change is still on its way.
+    pub fn stage_confirmation(&mut self) -> Result<Change, (usize, EditError)> {
+        self.stage_as([], WayBack::Dropped)
+    }
+
+    /// Stages the way back from the change that waits to be confirmed.
+    ///
+    /// # Errors
+    /// An earlier change is still on its way.
+    pub fn stage_rollback(&mut self) -> Result<Change, (usize, EditError)> {
+        let way_back: Vec<Edit> = self.unconfirmed.iter().flat_map(Unconfirmed::way_back).collect();
+        self.stage_as(way_back, WayBack::Dropped)
+    }
+
     /// Drafts a change and stages it: true for whoever asks the registry, seen by no worker yet.
     ///
     /// # Errors
     /// The position of the edit that cannot be, and why; nothing of this change is left, and others that are staged stay.
     pub fn stage(&mut self, edits: impl IntoIterator<Item = Edit>) -> Result<Change, (usize, EditError)> {
-        self.try_settle();
-        let capacity = self.writer.capacity().vms;
-        let mut batch = self.writer.resume().map_err(|error| (0, error.into()))?;
-        let outcome = Draft::new(&self.truth, &batch, capacity, edits).and_then(|draft| {
-            if draft.is_empty() {
-                return Ok(Change { revision: self.truth.revision, changed: false, deleted: Vec::new() });
-            }
-            let Staged { committed, .. } = stage(&mut self.truth, &mut batch, capacity, draft)?;
-            let gone = committed.vms.iter().filter(|change| change.new.is_none());
-            let change = Change {
-                revision: committed.revision,
-                changed: true,
-                deleted: gone.map(|change| change.index).collect(),
-            };
-            self.staged.push(committed);
-            Ok(change)
-        });
-        batch.pause();
-        outcome
+        self.stage_as(edits, WayBack::Same)
+    }
+
+    /// As [`stage`](Self::stage). With [`WayBack::Kept`] the change, if it is one, waits from now on to be confirmed; with
+    /// [`WayBack::Dropped`] none does any more, and there is a new revision in any case.
+    ///
+    /// # Errors
+    /// As [`stage`](Self::stage); or it stands in the way back from a change that waits to be confirmed.
+    pub fn stage_as(
+        &mut self,
+        edits: impl IntoIterator<Item = Edit>,
+        way_back: WayBack,
+    ) -> Result<Change, (usize, EditError)> {
+        let revision = self.revision();
+        let Some(mut committed) = self.attempt(edits, way_back, |staged, _, _| staged.committed)? else {
+            return Ok(Change { revision, changed: false, deleted: Vec::new() });
+        };
+        committed.way_back = way_back;
+        match way_back {
+            WayBack::Same => {}
+            WayBack::Kept => self.unconfirmed = Some(Unconfirmed::of(&committed)),
+            WayBack::Dropped => self.unconfirmed = None,
+        }
+        let gone = committed.vms.iter().filter(|change| change.new.is_none());
+        let deleted = gone.map(|change| change.index).collect();
+        let change = Change { revision: committed.revision, changed: true, deleted };
+        self.staged.push(committed);
+        Ok(change)
     }
 
     /// What a change would do, and whether it can be: it is staged as ever and then taken back.
     ///
     /// # Errors
-    /// As [`stage`](Self::stage).
-    pub fn rehearse(&mut self, edits: impl IntoIterator<Item = Edit>) -> Result<Committed, (usize, EditError)> {
+    /// As [`stage_as`](Self::stage_as).
+    pub fn rehearse(
+        &mut self,
+        edits: impl IntoIterator<Item = Edit>,
+        way_back: WayBack,
+    ) -> Result<Committed, (usize, EditError)> {
+        let revision = self.revision();
+        let would = self.attempt(edits, way_back, Staged::take_back)?;
+        let way_back = WayBack::Same;
+        Ok(would.unwrap_or(Committed { revision, vms: Vec::new(), settings: None, way_back }))
+    }
+
+    /// Drafts a change, makes it true and writes it into the batch, and lets `end` say what becomes of it; nothing if nothing
+    /// would differ.
+    fn attempt(
+        &mut self,
+        edits: impl IntoIterator<Item = Edit>,
+        way_back: WayBack,
+        end: impl FnOnce(Staged, &mut Truth, &mut Batch<'_>) -> Committed,
+    ) -> Result<Option<Committed>, (usize, EditError)> {
         self.try_settle();
         let capacity = self.writer.capacity().vms;
         let mut batch = self.writer.resume().map_err(|error| (0, error.into()))?;
-        let before = self.truth.revision;
-        let outcome = Draft::new(&self.truth, &batch, capacity, edits)
-            .and_then(|draft| stage(&mut self.truth, &mut batch, capacity, draft))
-            .map(|staged| staged.take_back(&mut self.truth, &mut batch));
-        self.truth.revision = before;
+        let truth = &mut self.truth;
+        let outcome =
+            Draft::new(truth, &batch, capacity, edits).and_then(|draft| match (&self.unconfirmed, way_back) {
+                (_, WayBack::Dropped) => stage(truth, &mut batch, capacity, draft, true).map(Some),
+                _ if draft.is_empty() => Ok(None),
+                (None, _) => stage(truth, &mut batch, capacity, draft, false).map(Some),
+                (Some(Unconfirmed { revision, .. }), WayBack::Kept) => {
+                    Err((draft.at(), EditError::UnconfirmedAlready { revision: *revision }))
+                }
+                (Some(unconfirmed), WayBack::Same) => {
+                    stage_beside(truth, &mut batch, capacity, draft, unconfirmed).map(Some)
+                }
+            });
+        let outcome = outcome.map(|staged| staged.map(|staged| end(staged, truth, &mut batch)));
         batch.pause();
         outcome
     }
@@ -246,6 +308,8 @@ pub fn class<'a>(settings: &Settings, vm: &'a Vm) -> (ClassId, &'a str) {
 /// A change that is true and in the batch, as far as it came, and what it took to bring it there.
 struct Staged {
     committed: Committed,
+    /// The revision before it.
+    before: Revision,
     /// Keys that led to a VM before.
     lost: Vec<(Key, VmIndex)>,
     /// Keys that lead to a VM now.
@@ -253,7 +317,7 @@ struct Staged {
 }
 
 impl Staged {
-    /// Takes it back, as if it had never been, but for the revision. Nothing else may have been staged since.
+    /// Takes it back, as if it had never been. Nothing else may have been staged since.
     fn take_back(self, truth: &mut Truth, batch: &mut Batch<'_>) -> Committed {
         // Keys come back into the slots that they left, which nobody has taken since, so there is room for them.
         self.gained.into_iter().for_each(|key| _ = batch.remove(key));
@@ -271,15 +335,47 @@ impl Staged {
                 debug_assert!(back.is_ok(), "{back:?}");
             }
         }
+        truth.revision = self.before;
         self.committed
     }
 }
 
-/// Makes a draft true and writes it into the batch; what is left of it is nothing if the table has no room.
-fn stage(truth: &mut Truth, batch: &mut Batch<'_>, capacity: u32, draft: Draft) -> Result<Staged, (usize, EditError)> {
+/// Makes a draft true beside a change that waits to be confirmed, if that can be undone afterwards.
+fn stage_beside(
+    truth: &mut Truth,
+    batch: &mut Batch<'_>,
+    capacity: u32,
+    draft: Draft,
+    unconfirmed: &Unconfirmed,
+) -> Result<Staged, (usize, EditError)> {
+    unconfirmed.check(&draft)?;
+    let at = draft.at();
+    let staged = stage(truth, batch, capacity, draft, false)?;
+    let tried = Draft::new(truth, batch, capacity, unconfirmed.way_back())
+        .and_then(|back| stage(truth, batch, capacity, back, false))
+        .map(|back| back.take_back(truth, batch));
+    match tried {
+        Ok(_) => Ok(staged),
+        Err((_, why)) => {
+            staged.take_back(truth, batch);
+            Err((at, EditError::NoWayBack { revision: unconfirmed.revision, why: Box::new(why) }))
+        }
+    }
+}
+
+/// Makes a draft true and writes it into the batch; what is left of it is nothing if the table has no room. `counts`: it has a
+/// revision of its own even if nothing differs.
+fn stage(
+    truth: &mut Truth,
+    batch: &mut Batch<'_>,
+    capacity: u32,
+    draft: Draft,
+    counts: bool,
+) -> Result<Staged, (usize, EditError)> {
     let Draft { steps, settings } = draft;
-    let committed = Committed { revision: truth.revision, vms: Vec::with_capacity(steps.len()), settings: None };
-    let mut staged = Staged { committed, lost: Vec::new(), gained: Vec::new() };
+    let (before, way_back) = (truth.revision, WayBack::Same);
+    let committed = Committed { revision: before, vms: Vec::with_capacity(steps.len()), settings: None, way_back };
+    let mut staged = Staged { committed, before, lost: Vec::new(), gained: Vec::new() };
     // First what goes, whosever it is, so that somebody else can have it.
     for key in steps.iter().flat_map(draft::Step::removed) {
         staged.lost.extend(batch.remove(key).map(|owner| (key, owner)));
@@ -310,7 +406,7 @@ fn stage(truth: &mut Truth, batch: &mut Batch<'_>, capacity: u32, draft: Draft) 
             return Err((step.at, draft::no_room(&step.id, source)));
         }
     }
-    if !(staged.committed.vms.is_empty() && staged.committed.settings.is_none()) {
+    if counts || !staged.committed.vms.is_empty() || staged.committed.settings.is_some() {
         truth.revision.0 += 1;
     }
     staged.committed.revision = truth.revision;

@@ -79,7 +79,10 @@ fn what_was_changed_is_there_again_however_the_process_ended() {
             let [file, copy] = files(&lab).map(|path| path.to_str().unwrap().to_owned());
             for file in [&file, &copy] {
                 let summary = lab.run(&["store", "check", file, "--json"]).json();
-                assert_eq!(summary, json!({"format": 2, "revision": revision, "vms": 2, "policy": false}));
+                assert_eq!(
+                    summary,
+                    json!({"format": 3, "revision": revision, "vms": 2, "policy": false, "unconfirmed": false})
+                );
             }
             let exported = lab.run(&["store", "export", &copy]).done().stdout;
             assert_eq!(exported.lines().count(), 2);
@@ -200,6 +203,68 @@ fn a_damaged_store_frees_nobody_and_keeps_nothing_from_starting() {
     assert_eq!(daemon.change(&["vm", "set", "web1", "--ip", "10.0.0.5"])["durable"], true);
     daemon.stop(Signal::TERM);
     assert_eq!(lab.run(&["store", "check", file.to_str().unwrap(), "--json"]).json()["vms"], 1);
+}
+
+/// Frees web1 and changes policy, to be undone unless it is confirmed.
+fn apply_unconfirmed(lab: &Lab, daemon: &Daemon<'_>, wait: &str) -> Value {
+    let file = lab.path("risky.jsonl");
+    fs::write(
+        &file,
+        r#"{"method":"vm.patch","params":{"id":"web1","public_ipv4":"203.0.113.5"}}
+           {"method":"policy.patch","params":{"policy":{"mode":"monitor"}}}"#,
+    )
+    .unwrap();
+    let answer = daemon.change(&["apply", file.to_str().unwrap(), "--confirm", wait]);
+    assert!(answer["confirm_s"].is_u64(), "{answer}");
+    answer
+}
+
+fn policy(daemon: &Daemon<'_>) -> (Value, Value) {
+    let policy = daemon.ask(&["policy", "show"]);
+    (policy["document"].clone(), policy["origin"].clone())
+}
+
+#[test]
+fn what_nobody_had_confirmed_when_the_process_was_killed_is_undone_at_the_next_start() {
+    let lab = Lab::new();
+    let mut daemon = Daemon::start(&lab, &kept(&lab));
+    daemon.change(&["vm", "set", "web1", "--ip", "10.0.0.5", "--note", "ticket 1"]);
+    let before = (records(&daemon), policy(&daemon));
+    apply_unconfirmed(&lab, &daemon, "1h");
+    assert_ne!((records(&daemon), policy(&daemon)), before);
+    daemon.end(Signal::KILL);
+    let summary = lab.run(&["store", "check", "--json", files(&lab)[0].to_str().unwrap()]).json();
+    assert_eq!(summary["unconfirmed"], true, "{summary}");
+
+    let mut daemon = Daemon::start(&lab, &kept(&lab));
+    assert_eq!((records(&daemon), policy(&daemon)), before);
+    let health = daemon.ask(&["health"]);
+    assert_eq!((&health["unconfirmed"], number(&health["revision"])), (&Value::Null, 3));
+
+    // What is confirmed is there again, and once undone stays so.
+    apply_unconfirmed(&lab, &daemon, "60");
+    daemon.change(&["confirm"]);
+    let after = (records(&daemon), policy(&daemon));
+    daemon.end(Signal::KILL);
+    let daemon = Daemon::start(&lab, &kept(&lab));
+    assert_eq!((records(&daemon), policy(&daemon)), after);
+    daemon.stop(Signal::TERM);
+}
+
+#[test]
+fn what_nobody_confirms_in_time_is_undone_by_itself() {
+    let lab = Lab::new();
+    let mut daemon = Daemon::start(&lab, &kept(&lab));
+    daemon.change(&["vm", "set", "web1", "--ip", "10.0.0.5"]);
+    let before = (records(&daemon), policy(&daemon));
+    apply_unconfirmed(&lab, &daemon, "1s");
+    wait_for("the change to be undone", || {
+        let health = daemon.ask(&["health"]);
+        health["unconfirmed"].is_null().then_some(())
+    });
+    assert_eq!((records(&daemon), policy(&daemon)), before);
+    wait_for("it is logged", || daemon.log().contains("nobody confirmed revision 2: it is undone").then_some(()));
+    daemon.stop(Signal::TERM);
 }
 
 #[test]

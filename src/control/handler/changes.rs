@@ -7,7 +7,9 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
+
+use tracing::{error, warn};
 
 use super::State;
 use crate::control::history::{By, Who};
@@ -17,21 +19,50 @@ use crate::policy::Settings;
 use crate::policy::document::Document;
 use crate::table::NotSettled;
 use crate::vm::edit::{Change, Edit, EditError};
-use crate::vm::journal::Committed;
+use crate::vm::journal::{Committed, WayBack};
 use crate::vm::policy::PolicyEdit;
 use crate::vm::registry::Registry;
 
 /// A change that somebody wants made.
 #[derive(Clone, Debug)]
 pub struct Wanted {
-    edits: Vec<Edit>,
+    act: Act,
     guard: Guard,
-    /// Only to say what would be.
-    dry_run: bool,
     /// It has numbered steps.
     is_txn: bool,
     asked: Instant,
     by: By,
+}
+
+/// What is to be done.
+#[derive(Clone, Debug)]
+enum Act {
+    /// These edits, together.
+    Make(Vec<Edit>),
+    /// Nothing but to say what they would do.
+    Try(Vec<Edit>, WayBack),
+    /// These edits, to be undone after so long unless they are confirmed.
+    MakeUnconfirmed(Vec<Edit>, Duration),
+    /// To end the wait for a confirmation.
+    End(Verdict),
+}
+
+/// What becomes of a change that waited to be confirmed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// It stays.
+    Confirmed,
+    /// It is undone.
+    RolledBack,
+}
+
+impl Verdict {
+    fn method(self) -> &'static str {
+        match self {
+            Self::Confirmed => "txn.confirm",
+            Self::RolledBack => "txn.rollback",
+        }
+    }
 }
 
 /// What a call is.
@@ -49,7 +80,7 @@ impl Wanted {
     /// Asked for at this moment.
     #[must_use]
     pub fn new(edit: Edit, guard: Guard, by: By) -> Self {
-        Self { edits: vec![edit], guard, dry_run: false, is_txn: false, asked: Instant::now(), by }
+        Self { act: Act::Make(vec![edit]), guard, is_txn: false, asked: Instant::now(), by }
     }
 }
 
@@ -65,9 +96,20 @@ impl Asked {
                 PolicyEdit::Set(_) => ("policy.set", Edit::Policy(edit), guard),
                 PolicyEdit::Patch(_) => ("policy.patch", Edit::Policy(edit), guard),
             },
-            Call::Txn { edits, dry_run, guard } => {
+            Call::Txn { edits, dry_run, confirm, guard } => {
+                let act = match (dry_run, confirm) {
+                    (true, None) => Act::Try(edits, WayBack::Same),
+                    (true, Some(_)) => Act::Try(edits, WayBack::Kept),
+                    (false, None) => Act::Make(edits),
+                    (false, Some(wait)) => Act::MakeUnconfirmed(edits, wait),
+                };
                 let by = By { who, method: "txn" };
-                return Self::Change(Wanted { edits, guard, dry_run, is_txn: true, asked: Instant::now(), by });
+                return Self::Change(Wanted { act, guard, is_txn: true, asked: Instant::now(), by });
+            }
+            Call::TxnEnd { verdict, guard } => {
+                let by = By { who, method: verdict.method() };
+                let asked = Instant::now();
+                return Self::Change(Wanted { act: Act::End(verdict), guard, is_txn: false, asked, by });
             }
             Call::ConfigReload { guard } => return Self::Reload(guard, who),
             call @ (Call::VmGet { .. }
@@ -107,6 +149,21 @@ impl State {
         }
         group.bring_into_force();
         group.outcomes
+    }
+
+    /// Undoes the change that waits to be confirmed, if it has waited long enough. Until that can be, it is tried again.
+    pub fn undo_unconfirmed(&mut self, now: Instant) {
+        let Some((_, who)) = self.undo_at.filter(|(at, _)| *at <= now) else { return };
+        let unconfirmed = self.registry.unconfirmed().map(|change| change.revision.0).unwrap_or_default();
+        let verdict = Verdict::RolledBack;
+        let by = By { who, method: verdict.method() };
+        let undo = Wanted { act: Act::End(verdict), guard: Guard::default(), is_txn: false, asked: now, by };
+        for outcome in self.change(vec![undo]) {
+            match outcome {
+                Ok(_) => warn!("nobody confirmed revision {unconfirmed}: it is undone"),
+                Err(error) => error!("nobody confirmed revision {unconfirmed}, and it is not undone yet: {error}"),
+            }
+        }
     }
 
     /// Whether a change may be made now.
@@ -169,28 +226,68 @@ struct Group<'a> {
 
 impl Group<'_> {
     fn add(&mut self, wanted: Wanted) {
-        let Wanted { edits, guard, dry_run, is_txn, asked, by } = wanted;
+        let Wanted { act, guard, is_txn, asked, by } = wanted;
         let refusal = |(at, error): (usize, EditError)| {
             let error = RpcError::from(error);
             if is_txn { error.with("operation", at) } else { error }
         };
-        let outcome = if dry_run {
-            self.attempt(edits, guard, refusal, Registry::rehearse).map(|would| {
-                let (revision, boot) = (self.state.registry.revision(), self.state.boot);
-                Made::Rehearsed(Box::new(rehearsed(would, revision, boot)))
-            })
-        } else {
-            self.attempt(edits, guard, refusal, Registry::stage).map(|Change { revision, changed, deleted }| {
-                self.deleted.extend(deleted);
-                self.staged.extend(changed.then_some(by));
-                if changed || !self.waiting.is_empty() {
-                    self.waiting.push((self.outcomes.len(), asked));
-                }
-                let durable = self.state.registry.journal().is_some_and(|journal| journal.durable);
-                Made::Applied(Applied { revision, boot: self.state.boot, changed, applied_us: 0, durable })
-            })
+        let outcome = match act {
+            Act::Try(edits, way_back) => self
+                .attempt(edits, guard, refusal, |registry, edits| registry.rehearse(edits, way_back))
+                .map(|would| self.rehearsed(would)),
+            Act::Make(edits) => {
+                self.attempt(edits, guard, refusal, Registry::stage).map(|change| self.staged(change, asked, by, None))
+            }
+            Act::MakeUnconfirmed(edits, wait) => {
+                let stage = |registry: &mut Registry, edits| registry.stage_as(edits, WayBack::Kept);
+                self.attempt(edits, guard, refusal, stage).map(|change| {
+                    let wait = change.changed.then_some(wait);
+                    if let Some(wait) = wait {
+                        self.state.undo_at = Some((Instant::now() + wait, by.who));
+                    }
+                    self.staged(change, asked, by, wait)
+                })
+            }
+            Act::End(verdict) => self.end(verdict, guard).map(|change| self.staged(change, asked, by, None)),
         };
         self.outcomes.push(outcome);
+    }
+
+    /// Ends the wait for a confirmation.
+    fn end(&mut self, verdict: Verdict, guard: Guard) -> Result<Change, RpcError> {
+        self.state.admit(guard)?;
+        if self.state.registry.unconfirmed().is_none() {
+            return Err(RpcError::new(Kind::NotFound, "no change waits to be confirmed"));
+        }
+        let change = self.attempt(
+            Vec::new(),
+            guard,
+            |(_, error)| error.into(),
+            |registry, _| match verdict {
+                Verdict::Confirmed => registry.stage_confirmation(),
+                Verdict::RolledBack => registry.stage_rollback(),
+            },
+        )?;
+        self.state.undo_at = None;
+        Ok(change)
+    }
+
+    /// What is answered of a change that is staged, once it is in force.
+    fn staged(&mut self, change: Change, asked: Instant, by: By, wait: Option<Duration>) -> Made {
+        let Change { revision, changed, deleted } = change;
+        self.deleted.extend(deleted);
+        self.staged.extend(changed.then_some(by));
+        if changed || !self.waiting.is_empty() {
+            self.waiting.push((self.outcomes.len(), asked));
+        }
+        let durable = self.state.registry.journal().is_some_and(|journal| journal.durable);
+        let confirm_s = wait.map(|wait| wait.as_secs());
+        Made::Applied(Applied { revision, boot: self.state.boot, changed, applied_us: 0, durable, confirm_s })
+    }
+
+    fn rehearsed(&self, would: Committed) -> Made {
+        let (revision, boot) = (self.state.registry.revision(), self.state.boot);
+        Made::Rehearsed(Box::new(rehearsed(would, revision, boot)))
     }
 
     /// Does something with edits, once more if there is room only when the open changes are in force.
@@ -207,7 +304,7 @@ impl Group<'_> {
         match (attempt(&mut self.state.registry, edits), again) {
             (Ok(done), _) => Ok(done),
             // What the open changes delete makes room only once they are in force.
-            (Err((_, error)), Some(edits)) if wants_room(&error) => {
+            (Err((_, error)), Some(edits)) if error.wants_room() => {
                 self.bring_into_force();
                 self.refuse_if_late()?;
                 self.state.admit(guard)?;
@@ -282,8 +379,4 @@ fn rehearsed(would: Committed, revision: Revision, boot: Boot) -> Rehearsed {
         revision,
         boot,
     }
-}
-
-fn wants_room(error: &EditError) -> bool {
-    matches!(error, EditError::VmsFull { .. } | EditError::Table { .. } | EditError::NotSettled(_))
 }

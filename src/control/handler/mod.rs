@@ -13,15 +13,13 @@ use std::time::{Duration, Instant};
 
 use hdrhistogram::Histogram;
 
-pub use self::changes::{Asked, Wanted};
-#[cfg(feature = "testkit")]
-use super::history::Who;
-use super::history::{Entry, History, Recall};
+pub use self::changes::{Asked, Verdict, Wanted};
+use super::history::{Entry, History, Recall, Who};
 use super::reading::{self, Only, Overview, Row, Rows, Source, Take};
 use super::reload::Reload;
 #[cfg(feature = "testkit")]
 use super::rpc::{Answer, Call, Reloaded};
-use super::rpc::{Kind, RpcError};
+use super::rpc::{Kind, RpcError, Waiting};
 use crate::model::{Boot, VmIndex};
 use crate::policy::Tally;
 use crate::table::NotSettled;
@@ -47,6 +45,8 @@ pub struct State {
     history: History,
     patience: Duration,
     starts: Starts,
+    /// When the change that waits to be confirmed is undone, and who made it.
+    undo_at: Option<(Instant, Who)>,
     /// Numbers of deleted VMs under which workers may be counting still.
     leaving: Vec<VmIndex>,
     boot: Boot,
@@ -70,6 +70,7 @@ impl State {
             history: History::default(),
             patience: PATIENCE,
             starts: Starts::default(),
+            undo_at: None,
             leaving: Vec::new(),
             // Without randomness there would be no registry: its table has a secret.
             boot: Boot(getrandom::u32().unwrap_or_else(|_| std::process::id())),
@@ -174,7 +175,16 @@ impl State {
         let daemon = DaemonReport { boot: self.boot, uptime_s, mode, table, changes, store };
         let (revision, dpdk) = (self.registry.revision(), self.dpdk.clone());
         let settings = Arc::clone(self.registry.settings());
-        Overview { revision, daemon, dpdk, settings, ledger: Arc::clone(&self.ledger) }
+        let unconfirmed = self.unconfirmed();
+        Overview { revision, daemon, dpdk, settings, ledger: Arc::clone(&self.ledger), unconfirmed }
+    }
+
+    /// What waits to be confirmed.
+    fn unconfirmed(&self) -> Option<Waiting> {
+        let (at, _) = self.undo_at?;
+        let revision = self.registry.unconfirmed()?.revision;
+        let left = at.saturating_duration_since(Instant::now());
+        Some(Waiting { revision, left_s: left.as_secs() + u64::from(left.subsec_nanos() > 0) })
     }
 
     fn rows_now(&self, take: &Take) -> Rows {

@@ -34,6 +34,13 @@ impl From<EditError> for RpcError {
                 TableError::VmsFull { .. } => Self::new(Kind::TableFull, message).with("limit", "table.vms"),
                 TableError::Taken { .. } => Self::new(Kind::Internal, message),
             },
+            EditError::UnconfirmedVm { revision, .. }
+            | EditError::UnconfirmedPolicy { revision }
+            | EditError::NoWayBack { revision, .. }
+            | EditError::UnconfirmedAlready { revision } => {
+                let message = format!("{message}; `txn.confirm` and `txn.rollback` end the wait");
+                Self::new(Kind::PendingConfirm, message).with("revision", revision.0)
+            }
             EditError::NotSettled(late) => {
                 Self::new(Kind::NotInForce, message).with("waiting_for", late.workers).with("applied", false)
             }

@@ -10,7 +10,8 @@ use std::net::IpAddr;
 use serde::Deserialize;
 
 use self::members::{IdAndIf, If, Nothing, Params, read};
-use self::txn::Txn;
+use self::txn::{Txn, confirm_wait};
+use super::handler::Verdict;
 use super::history::Recall;
 use super::rpc::{
     BATCH_MAX, Call, ECHO_CHARS_MAX, HISTORY_LIMIT_DEFAULT, HISTORY_LIMIT_MAX, Kind, LIST_LIMIT_DEFAULT,
@@ -23,7 +24,7 @@ use crate::vm::policy::PolicyEdit;
 use crate::vm::record::VmId;
 
 /// Every method there is.
-pub const METHODS: [&str; 16] = [
+pub const METHODS: [&str; 18] = [
     "version",
     "health",
     "history",
@@ -35,6 +36,8 @@ pub const METHODS: [&str; 16] = [
     "vm.list",
     "vm.lookup",
     "txn",
+    "txn.confirm",
+    "txn.rollback",
     "policy.get",
     "policy.set",
     "policy.patch",
@@ -90,7 +93,7 @@ pub(in crate::control) fn call(method: &str, params: &str) -> Result<Call, RpcEr
             Ok(Call::Methods)
         }
         "txn" => {
-            let Params { extra: If { guard }, own: Txn { operations, dry_run } } = read(params)?;
+            let Params { extra: If { guard }, own: Txn { operations, dry_run, confirm_s } } = read(params)?;
             let count = operations.len();
             if count == 0 || count > BATCH_MAX {
                 let message = format!("operations: 1 to {BATCH_MAX} are possible, not {count}");
@@ -98,7 +101,16 @@ pub(in crate::control) fn call(method: &str, params: &str) -> Result<Call, RpcEr
             }
             let edits =
                 operations.iter().enumerate().map(|(at, operation)| operation.edit(at)).collect::<Result<_, _>>()?;
-            Ok(Call::Txn { edits, dry_run, guard })
+            let confirm = confirm_s.map(confirm_wait).transpose()?;
+            Ok(Call::Txn { edits, dry_run, confirm, guard })
+        }
+        "txn.confirm" => {
+            let Params { extra: If { guard }, own: Empty {} } = read(params)?;
+            Ok(Call::TxnEnd { verdict: Verdict::Confirmed, guard })
+        }
+        "txn.rollback" => {
+            let Params { extra: If { guard }, own: Empty {} } = read(params)?;
+            Ok(Call::TxnEnd { verdict: Verdict::RolledBack, guard })
         }
         "policy.get" => {
             let Params { extra: Nothing, own: Empty {} } = read(params)?;

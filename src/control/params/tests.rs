@@ -66,6 +66,7 @@ fn a_transaction_has_steps_that_are_changes() {
     let expected = Call::Txn {
         edits: vec![Edit::Delete("a".parse().unwrap())],
         dry_run: true,
+        confirm: None,
         guard: Guard { revision: Some(Revision(7)), boot: None },
     };
     assert_eq!(txn(std::slice::from_ref(&delete), r#","dry_run":true,"if_revision":7"#), Ok(expected));

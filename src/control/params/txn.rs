@@ -1,12 +1,13 @@
 //! `txn`: steps that are calls of their own elsewhere.
 
 use std::borrow::Cow;
+use std::time::Duration;
 
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::call;
-use crate::control::rpc::{Call, ECHO_CHARS_MAX, Guard, Kind, RpcError};
+use crate::control::rpc::{CONFIRM_SECONDS_MAX, Call, ECHO_CHARS_MAX, Guard, Kind, RpcError};
 use crate::text::plain;
 use crate::vm::edit::Edit;
 
@@ -17,6 +18,17 @@ pub(super) struct Txn<'a> {
     pub(super) operations: Vec<Operation<'a>>,
     #[serde(default)]
     pub(super) dry_run: bool,
+    #[serde(default)]
+    pub(super) confirm_s: Option<u64>,
+}
+
+/// How long a change waits to be confirmed.
+pub(super) fn confirm_wait(seconds: u64) -> Result<Duration, RpcError> {
+    if (1..=CONFIRM_SECONDS_MAX).contains(&seconds) {
+        return Ok(Duration::from_secs(seconds));
+    }
+    let message = format!("confirm_s: must be 1 to {CONFIRM_SECONDS_MAX} seconds, not {seconds}");
+    Err(RpcError::new(Kind::InvalidParams, message).with("path", "confirm_s"))
 }
 
 /// One step of a transaction, as a request of its own would have it.

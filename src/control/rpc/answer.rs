@@ -6,7 +6,7 @@ use std::sync::Arc;
 use serde::ser::SerializeMap;
 use serde::{Deserialize, Serialize, Serializer};
 
-use super::{Id, Kind, METHODS, RpcError};
+use super::{Id, Kind, RpcError};
 use crate::control::health::Problem;
 use crate::control::history::HistoryAnswer;
 use crate::control::reading::ReportedVms;
@@ -59,6 +59,18 @@ pub struct Applied {
     pub applied_us: u64,
     /// Whether it outlasts the process: it is on disk. Never without a store.
     pub durable: bool,
+    /// In how many seconds it is undone unless it is confirmed; absent if it stays.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub confirm_s: Option<u64>,
+}
+
+/// A change that waits to be confirmed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Waiting {
+    /// That it made.
+    pub revision: Revision,
+    /// Seconds until it is undone.
+    pub left_s: u64,
 }
 
 /// Answer of `policy.get`.
@@ -219,6 +231,8 @@ pub struct HealthAnswer {
     pub healthy: bool,
     /// What somebody should look at.
     pub problems: Vec<Problem>,
+    /// The change that is undone unless somebody confirms it, if there is one.
+    pub unconfirmed: Option<Waiting>,
     /// Seconds since the process began to serve the control socket.
     pub uptime_s: u64,
     /// The current revision.
@@ -231,7 +245,7 @@ pub struct HealthAnswer {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct MethodsAnswer {
     /// Every method there is.
-    pub methods: [&'static str; METHODS.len()],
+    pub methods: &'static [&'static str],
     /// [`PROTOCOL`](super::PROTOCOL)
     pub protocol: u32,
 }
@@ -285,8 +299,14 @@ mod tests {
             panic!("a request")
         };
         let id = request.id.unwrap();
-        let applied =
-            Applied { revision: Revision(7), boot: Boot(0x1f), changed: true, applied_us: 12, durable: false };
+        let applied = Applied {
+            revision: Revision(7),
+            boot: Boot(0x1f),
+            changed: true,
+            applied_us: 12,
+            durable: false,
+            confirm_s: None,
+        };
         let json = |outcome| serde_json::to_string(&Response { id: &id, outcome: &outcome }).unwrap();
         assert_eq!(
             json(Ok(Answer::Applied(applied))),

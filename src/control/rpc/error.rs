@@ -39,6 +39,8 @@ pub enum Kind {
     ShuttingDown,
     /// The configuration file cannot be used.
     Configuration,
+    /// A change that waits to be confirmed is in the way.
+    PendingConfirm,
 }
 
 impl Kind {
@@ -61,6 +63,7 @@ impl Kind {
             Self::UnknownClass => "unknown_class",
             Self::ShuttingDown => "shutting_down",
             Self::Configuration => "configuration",
+            Self::PendingConfirm => "pending_confirm",
         }
     }
 
@@ -83,6 +86,7 @@ impl Kind {
             Self::UnknownClass => -32007,
             Self::ShuttingDown => -32008,
             Self::Configuration => -32009,
+            Self::PendingConfirm => -32010,
         }
     }
 }

@@ -14,29 +14,7 @@
 //! - *Errors* have the standard codes for what JSON-RPC defines and -32000… for ours; programs look at `data.kind`
 //!   ([`Kind`]), people at `message`. Neither repeats more of a request than a line's worth, nor control characters.
 //!
-//! | method | params | result |
-//! |---|---|---|
-//! | `vm.set` | a VM ([`VmSet`]), `if_revision`?, `if_boot`? | `{"revision","boot","changed","applied_us"}` |
-//! | `vm.patch` | `id`, fields of [`VmPatch`], `if_revision`?, `if_boot`? | the same |
-//! | `vm.delete` | `id`, `if_revision`?, `if_boot`? | the same; deleting what is not there changes nothing |
-//! | `vm.get` | `id` | `{"vm","effective_class","effective_mode","counters":{"egress","ingress"},"revision","boot"}`; `vm` is what `vm.set` takes |
-//! | `vm.list` | `after`?, `limit`? (1000, at most 10000) | `{"vms":[{"vm","effective_class","effective_mode","counters"}],"next","revision","boot"}` in the order of ids; `next` is the `after` of the next page or null |
-//! | `stats.get` | `vms`? (true), `top`?, `by`? (`denied`) | the document of [`telemetry::report`](crate::telemetry::report) |
-//! | `version` | | `{"version","protocol","schema","dpdk"?,"boot"}` |
-//!
-//! | `data.kind` | `code` | beside it in `data` |
-//! |---|---|---|
-//! | `parse_error`, `invalid_request`, `unknown_method` | -32700, -32600, -32601 | |
-//! | `invalid_params` | -32602 | `path`? of the member, as `macs[1]` |
-//! | `internal` | -32603 | |
-//! | `not_found` | -32000 | |
-//! | `conflict` | -32001 | `other`: the VM that has it, or `router`: the MAC |
-//! | `table_full` | -32002 | `limit`: `table.vms`, `table.keys` or `prefix_lengths` |
-//! | `revision_mismatch` | -32003 | `revision`, `boot`: the current ones |
-//! | `not_in_force` | -32004 | `revision`, `boot`, `waiting_for` (numbers of workers), `applied` |
-//! | `too_large` | -32005 | a line's ends the connection, a batch's does not |
-//! | `too_many_connections` | -32006 | ends the connection |
-//! | `unknown_class`, `shutting_down` | -32007, -32008 | |
+//! Methods and errors stand in `docs/control.md`.
 //!
 //! A change is answered once it is in force on every worker. If that takes too long the answer is the error
 //! `not_in_force` with `{"revision","waiting_for","applied"}`: `applied` true means that the change was made, stays, and
@@ -48,13 +26,16 @@ mod answer;
 mod error;
 mod request;
 
+use std::time::Duration;
+
 pub use self::answer::{
     Answer, Applied, Difference, HealthAnswer, LookupAnswer, Made, Match, MethodsAnswer, PolicyAnswer, Rehearsed,
-    Reloaded, Remark, Response, VersionAnswer, VmAnswer, VmEntry, VmsAnswer,
+    Reloaded, Remark, Response, VersionAnswer, VmAnswer, VmEntry, VmsAnswer, Waiting,
 };
 pub(in crate::control) use self::error::{ECHO_CHARS_MAX, explained};
 pub use self::error::{Kind, RpcError};
 pub use self::request::{Batch, Id, Line, Request, parse_line};
+use super::handler::Verdict;
 use super::history::Recall;
 pub use super::params::METHODS;
 use crate::model::{Address, Boot, Revision, Scope};
@@ -79,6 +60,8 @@ pub const TOP_MAX: usize = 1_000;
 pub const HISTORY_LIMIT_DEFAULT: usize = 100;
 /// Most entries in one answer of `history`.
 pub const HISTORY_LIMIT_MAX: usize = 1_000;
+/// Longest that a change waits to be confirmed, in seconds: a day.
+pub const CONFIRM_SECONDS_MAX: u64 = 86_400;
 /// Most VMs in one answer of `vm.list`.
 pub const LIST_LIMIT_MAX: usize = 10_000;
 
@@ -158,6 +141,15 @@ pub enum Call {
         edits: Vec<Edit>,
         /// Only to say what would be.
         dry_run: bool,
+        /// It is undone after so long, unless it is confirmed.
+        confirm: Option<Duration>,
+        /// Only then.
+        guard: Guard,
+    },
+    /// `txn.confirm` and `txn.rollback`
+    TxnEnd {
+        /// What becomes of the change that waits.
+        verdict: Verdict,
         /// Only then.
         guard: Guard,
     },

@@ -6,6 +6,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
 
 use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, bounded};
 
@@ -116,6 +117,7 @@ pub(super) fn serve(mut state: State, queue: &Receiver<Job>, heart: &Heartbeat) 
     let mut reads = VecDeque::new();
     loop {
         heart.beat();
+        state.undo_unconfirmed(Instant::now());
         let first = match reads.is_empty() {
             true => match queue.recv_timeout(PERIOD) {
                 Ok(job) => Some(job),

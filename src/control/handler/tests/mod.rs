@@ -1,5 +1,7 @@
 //! Calls without a socket.
 
+mod confirm;
+
 use super::*;
 use crate::control::rpc::{Line, parse_line};
 use crate::model::{ClassId, Direction, Revision};
