@@ -27,6 +27,8 @@ mod daemon;
 mod files;
 #[path = "appliance/input.rs"]
 mod input;
+#[path = "appliance/inventory.rs"]
+mod inventory;
 #[path = "appliance/life.rs"]
 mod life;
 #[path = "appliance/links.rs"]

@@ -81,6 +81,7 @@ impl Run {
         let ledger = Arc::new(ledger(&config, &engine.shared, &board));
         let state = State::new(registry, Arc::clone(&ledger))
             .with_dpdk_version(eal.version())
+            .with_sync_remove_max_percent(config.control.sync_remove_max_percent)
             .with_reload(reload::of(self.asked.config.clone(), config.clone()));
         let server = Server::start(socket, state)
             .map_err(|error| Failure::new(Cause::Os, format_args!("the control socket cannot be served: {error}")))?;

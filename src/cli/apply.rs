@@ -109,7 +109,7 @@ fn would(rehearsed: &Rehearsed) -> String {
     lines.join("\n")
 }
 
-fn vm_line(Difference { before, after }: &Difference<Vm>) -> String {
+pub(super) fn vm_line(Difference { before, after }: &Difference<Vm>) -> String {
     let (sign, vm) = match (before, after) {
         (None, Some(vm)) => ('+', vm),
         (Some(vm), None) => ('-', vm),

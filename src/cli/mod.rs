@@ -18,6 +18,7 @@ mod replay;
 #[cfg(feature = "dpdk")]
 mod run;
 mod store;
+mod sync;
 mod vm;
 
 use std::io::IsTerminal as _;
@@ -72,6 +73,8 @@ enum Command {
     Confirm(confirm::EndArgs),
     /// Undo at once what `apply --confirm` changed
     Rollback(confirm::EndArgs),
+    /// Make an inventory all that the box knows of VMs
+    Sync(sync::SyncArgs),
     /// Show and change what decides beside the VMs, on a running daemon
     Policy(policy::PolicyArgs),
     /// Make a running daemon read its configuration file again
@@ -157,6 +160,7 @@ impl Command {
             Self::Vm(args) => args.json(),
             Self::Apply(args) => args.json(),
             Self::Confirm(args) | Self::Rollback(args) => args.json(),
+            Self::Sync(args) => args.json(),
             Self::Policy(args) => args.json(),
             Self::Reload(args) => args.json(),
             Self::Stats(args) => args.json(),
@@ -193,6 +197,7 @@ fn dispatch(command: Command) -> Result<(), Failure> {
         Command::Apply(args) => args.run(),
         Command::Confirm(args) => args.confirm(),
         Command::Rollback(args) => args.roll_back(),
+        Command::Sync(args) => args.run(),
         Command::Policy(args) => args.run(),
         Command::Reload(args) => args.run(),
         Command::Stats(args) => args.run(),

@@ -1,5 +1,6 @@
 //! `vm set --file` and `vm import`: one record, or many.
 
+use std::collections::HashMap;
 use std::io::{IsTerminal as _, Read as _, stderr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -14,13 +15,15 @@ use crate::control::rpc::{Applied, Kind};
 use crate::failure::{Cause, Failure};
 use crate::model::Revision;
 use crate::text::plain;
+use crate::vm::lines;
+use crate::vm::record::VmId;
 
 /// Most complaints that are repeated in words; a program gets all.
 const NAMED_MAX: usize = 100;
 
 /// Records that are sent in one line, and most bytes of them together; a record by itself may be longer.
 const TOGETHER: usize = 512;
-const BYTES_TOGETHER: usize = 256 << 10;
+pub(super) const BYTES_TOGETHER: usize = 256 << 10;
 
 /// How often the daemon is asked again while it waits for its workers, and for how long in all; before that its watchdog
 /// ends it.
@@ -42,6 +45,8 @@ pub(super) struct Lines {
     numbered: Vec<(usize, String)>,
     /// What is no record.
     complaints: Vec<Complaint>,
+    /// As JSON, and not as something that was made JSON of.
+    written: bool,
 }
 
 /// What is wrong with a record: the number of its line, words, and what else the daemon says.
@@ -96,7 +101,7 @@ impl Lines {
             return Ok(Self::of_json(path, &text));
         }
         let wrong = |what| Failure::new(Cause::Configuration, format_args!("{}: {what}", path.display()));
-        let mut lines = Self { path: path.to_owned(), numbered: Vec::new(), complaints: Vec::new() };
+        let mut lines = Self { path: path.to_owned(), numbered: Vec::new(), complaints: Vec::new(), written: false };
         for (line, row) in inventory::parse(&text, ignore).map_err(wrong)? {
             match row {
                 Ok(record) => lines.numbered.push((line, record)),
@@ -106,10 +111,42 @@ impl Lines {
         Ok(lines)
     }
 
+    /// Every record as it is written, if all can be and no two are of one VM.
+    ///
+    /// # Errors
+    /// Every line that cannot be.
+    pub(super) fn whole(self) -> Result<Vec<Box<RawValue>>, Failure> {
+        let Self { path, numbered, mut complaints, written } = self;
+        let parse = if written { lines::parse_line } else { lines::parse_made };
+        let count = numbered.len() + complaints.len();
+        let mut records = Vec::with_capacity(numbered.len());
+        let mut seen: HashMap<VmId, usize> = HashMap::with_capacity(numbered.len());
+        for (number, line) in numbered {
+            let checked = record(&line).and_then(|raw| {
+                let set = parse(line.as_bytes())?;
+                let id = set.id.clone();
+                set.onto(None).map_err(|error| error.to_string())?;
+                match seen.insert(id.clone(), number) {
+                    Some(first) => Err(format!("VM {id} is in line {first} already")),
+                    None => Ok(raw.to_owned()),
+                }
+            });
+            match checked {
+                Ok(raw) => records.push(raw),
+                Err(message) => complaints.push((number, message, Map::new())),
+            }
+        }
+        if complaints.is_empty() {
+            return Ok(records);
+        }
+        let words = format!("{} of {count} records cannot be, so nothing was sent", complaints.len());
+        Err(refuse(&path, words, complaints))
+    }
+
     fn of_json(path: &Path, text: &str) -> Self {
         let numbered = (1..).zip(text.lines()).filter(|(_, line)| !line.trim().is_empty());
         let numbered = numbered.map(|(number, line)| (number, line.to_owned())).collect();
-        Self { path: path.to_owned(), numbered, complaints: Vec::new() }
+        Self { path: path.to_owned(), numbered, complaints: Vec::new(), written: true }
     }
 
     /// Sets each for itself, and says what became of all.
@@ -117,11 +154,7 @@ impl Lines {
         let complaints = std::mem::take(&mut self.complaints);
         let count = self.numbered.len() + complaints.len();
         let mut outcome = Outcome { count, complaints, ..Outcome::default() };
-        let progress =
-            if stderr().is_terminal() { ProgressBar::new(outcome.count as u64) } else { ProgressBar::hidden() };
-        if let Ok(style) = ProgressStyle::with_template("{bar:30} {pos}/{len} VMs, {eta} to go") {
-            progress.set_style(style);
-        }
+        let progress = progress(outcome.count);
         let sent = self.send(remote, &mut outcome, &progress);
         progress.finish_and_clear();
         sent?;
@@ -178,6 +211,15 @@ impl Lines {
     }
 }
 
+/// A bar where somebody looks.
+pub(super) fn progress(vms: usize) -> ProgressBar {
+    let progress = if stderr().is_terminal() { ProgressBar::new(vms as u64) } else { ProgressBar::hidden() };
+    if let Ok(style) = ProgressStyle::with_template("{bar:30} {pos}/{len} VMs, {eta} to go") {
+        progress.set_style(style);
+    }
+    progress
+}
+
 /// What a record waits for while some worker stands still.
 enum Waits {
     /// It is set, and comes into force.
@@ -230,31 +272,35 @@ impl Outcome {
         format!("{count} records: {changed} changed, {same} as they were; revision {}", revision.0)
     }
 
-    fn failure(mut self, path: &Path) -> Failure {
-        self.complaints.sort_unstable_by_key(|(number, ..)| *number);
+    fn failure(self, path: &Path) -> Failure {
         let Self { count, changed, same, complaints, .. } = self;
-        let (refused, path) = (complaints.len(), path.display());
-        let mut words =
-            format!("{refused} of {count} records were not set, {changed} changed, {same} are as they were");
-        for (number, message, _) in complaints.iter().take(NAMED_MAX) {
-            words += &format!("\n{path}:{number}: {}", plain(message, 400));
-        }
-        if refused > NAMED_MAX {
-            words += &format!("\nand {} more; --json has them all", refused - NAMED_MAX);
-        }
-        let error = |(line, message, mut data): Complaint| {
-            data.insert("line".into(), line.into());
-            data.insert("message".into(), message.into());
-            Value::from(data)
-        };
-        let errors: Vec<Value> = complaints.into_iter().map(error).collect();
-        let mut failure = Failure::new(Cause::Refused, words);
-        failure.data = Map::from_iter([
-            ("kind".to_owned(), json!("records_refused")),
-            ("changed".to_owned(), json!(changed)),
-            ("unchanged".to_owned(), json!(same)),
-            ("errors".to_owned(), json!(errors)),
-        ]);
+        let refused = complaints.len();
+        let words = format!("{refused} of {count} records were not set, {changed} changed, {same} are as they were");
+        let mut failure = refuse(path, words, complaints);
+        failure.data.insert("changed".into(), changed.into());
+        failure.data.insert("unchanged".into(), same.into());
         failure
     }
+}
+
+/// What is said of records that cannot be: the first of them in words, all of them for programs.
+fn refuse(path: &Path, mut words: String, mut complaints: Vec<Complaint>) -> Failure {
+    complaints.sort_unstable_by_key(|(number, ..)| *number);
+    let (refused, path) = (complaints.len(), path.display());
+    for (number, message, _) in complaints.iter().take(NAMED_MAX) {
+        words += &format!("\n{path}:{number}: {}", plain(message, 400));
+    }
+    if refused > NAMED_MAX {
+        words += &format!("\nand {} more; --json has them all", refused - NAMED_MAX);
+    }
+    let error = |(line, message, mut data): Complaint| {
+        data.insert("line".into(), line.into());
+        data.insert("message".into(), message.into());
+        Value::from(data)
+    };
+    let errors: Vec<Value> = complaints.into_iter().map(error).collect();
+    let mut failure = Failure::new(Cause::Refused, words);
+    failure.data.insert("kind".into(), json!("records_refused"));
+    failure.data.insert("errors".into(), json!(errors));
+    failure
 }

@@ -153,6 +153,11 @@ impl Remote {
         Client::connect(&self.socket).map_err(failure)
     }
 
+    /// The same, to wait for answers that take longer.
+    pub(super) fn connect_with(&self, timeout: Duration) -> Result<Client, Failure> {
+        Client::connect_with(&self.socket, timeout).map_err(failure)
+    }
+
     /// What the daemon answers, as it answers it.
     pub(super) fn call(
         &self,

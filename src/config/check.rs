@@ -38,6 +38,8 @@ impl Config {
         for (key, number) in [("table.vms", self.table.vms), ("table.keys", self.table.keys)] {
             faults.within(key, number, 1, 1 << 28, "");
         }
+        let percent = u32::from(self.control.sync_remove_max_percent);
+        faults.within("control.sync_remove_max_percent", percent, 0, 100, "");
         if self.dpdk.file_prefix.is_empty() || self.dpdk.file_prefix.contains(['/', '%', ' ']) {
             faults.add("dpdk.file_prefix", "a name without `/`, `%` and blanks is needed");
         }

@@ -179,6 +179,8 @@ impl Default for Table {
 pub struct Control {
     /// Path of the control socket.
     pub socket: PathBuf,
+    /// How many of a hundred VMs a `sync` may remove unless forced.
+    pub sync_remove_max_percent: u8,
 }
 
 /// `[store]`
@@ -196,7 +198,7 @@ pub const DEFAULT_SOCKET: &str = "/run/portcullis/control.sock";
 
 impl Default for Control {
     fn default() -> Self {
-        Self { socket: DEFAULT_SOCKET.into() }
+        Self { socket: DEFAULT_SOCKET.into(), sync_remove_max_percent: 20 }
     }
 }
 

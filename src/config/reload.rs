@@ -23,6 +23,9 @@ impl Config {
         compare("table.vms".into(), self.table.vms == new.table.vms);
         compare("table.keys".into(), self.table.keys == new.table.keys);
         compare("control.socket".into(), self.control.socket == new.control.socket);
+        let (was, is) = (&self.control, &new.control);
+        let key = "control.sync_remove_max_percent";
+        compare(key.into(), was.sync_remove_max_percent == is.sync_remove_max_percent);
         compare("store.path".into(), self.store.path == new.store.path);
         // Links are told apart by their place: it is in the statistics and in the snapshot.
         if self.link_names() != new.link_names() {
@@ -86,8 +89,10 @@ mod tests {
                 ],
             ),
             (
-                format!("[table]\nvms = 5\nkeys = 5\n[control]\nsocket = \"/x\"\n[store]\npath = \"/y\"\n{link}"),
-                vec!["table.vms", "table.keys", "control.socket", "store.path"],
+                format!(
+                    "[table]\nvms = 5\nkeys = 5\n[control]\nsocket = \"/x\"\nsync_remove_max_percent = 5\n[store]\npath = \"/y\"\n{link}"
+                ),
+                vec!["table.vms", "table.keys", "control.socket", "control.sync_remove_max_percent", "store.path"],
             ),
         ] {
             assert_eq!(running.needs_restart(&parse(&text)), keys, "{text}");

@@ -64,6 +64,8 @@ pub enum What {
 pub struct History {
     entries: VecDeque<Entry>,
     next: u64,
+    /// The newest revision of which something is forgotten.
+    forgotten: Revision,
 }
 
 /// Which entries are wanted.
@@ -94,11 +96,26 @@ impl History {
     }
 
     fn put(&mut self, revision: Revision, at_ms: u64, by: By, what: What) {
-        if self.entries.len() == REMEMBERED {
-            self.entries.pop_front();
+        if self.entries.len() == REMEMBERED
+            && let Some(oldest) = self.entries.pop_front()
+        {
+            self.forgotten = oldest.revision;
         }
         self.entries.push_back(Entry { number: self.next, revision, at_ms, by, what });
         self.next += 1;
+    }
+
+    /// VMs that were changed since a revision; nothing if that is not known any more.
+    #[must_use]
+    pub fn changed_since(&self, revision: Revision) -> Option<impl Iterator<Item = &VmId>> {
+        let known = self.forgotten <= revision;
+        let newer = self.entries.iter().rev().take_while(move |entry| entry.revision > revision);
+        known.then(|| {
+            newer.filter_map(|entry| match &entry.what {
+                What::Vm(id, _) => Some(id),
+                What::Policy(_) => None,
+            })
+        })
     }
 
     /// The newest first, and whether there are more.
@@ -205,5 +222,11 @@ mod tests {
         }
         assert_eq!(numbers(&history, None, Some(3), 9), (vec![2, 1], false));
         assert_eq!(history.entries.len(), REMEMBERED);
+        // Of revision 0, the first, something is forgotten; what came after it is known.
+        history.remember(change(REMEMBERED as u64 + 1, &["b"]), BY);
+        assert_eq!(history.changed_since(Revision(0)).map(Iterator::count), None);
+        assert_eq!(history.changed_since(Revision(1)).map(Iterator::count), Some(REMEMBERED));
+        let since: Vec<&str> = history.changed_since(Revision(REMEMBERED as u64)).unwrap().map(VmId::as_str).collect();
+        assert_eq!(since, ["b"]);
     }
 }

@@ -11,6 +11,7 @@ pub mod client;
 pub mod handler;
 pub mod health;
 pub mod history;
+pub mod inventory;
 mod params;
 pub mod reading;
 pub mod reload;

@@ -207,6 +207,7 @@ pub fn answer(source: &impl Source, call: Call) -> Result<Answer<'_>, RpcError> 
         | Call::VmDelete { .. }
         | Call::Txn { .. }
         | Call::TxnEnd { .. }
+        | Call::Sync(_)
         | Call::PolicyChange { .. }
         | Call::ConfigReload { .. } => Err(RpcError::new(Kind::Internal, "a change was taken for a question")),
     }

@@ -26,14 +26,25 @@ pub struct LineError {
 /// # Errors
 /// Field, problem and remedy.
 pub fn parse_line(line: &[u8]) -> Result<VmSet, String> {
+    // The line number inside a line is always 1; the column helps.
+    read(line, |message| message.replace(" at line 1 column ", ", column "))
+}
+
+/// Reads a record that nobody wrote as JSON, so that places in it say nothing.
+///
+/// # Errors
+/// Field, problem and remedy.
+pub fn parse_made(json: &[u8]) -> Result<VmSet, String> {
+    read(json, |message| message.rsplit_once(" at line ").map_or(message, |(message, _)| message).to_owned())
+}
+
+fn read(line: &[u8], placed: impl Fn(&str) -> String) -> Result<VmSet, String> {
     if line.len() > LINE_BYTES_MAX {
         return Err(format!("the line has {} bytes; at most {LINE_BYTES_MAX} are possible", line.len()));
     }
     let mut json = serde_json::Deserializer::from_slice(line);
     let set: VmSet = serde_path_to_error::deserialize(&mut json).map_err(|error| {
-        let (path, inner) = (error.path().to_string(), error.inner().to_string());
-        // The line number inside a line is always 1; the column helps.
-        let inner = inner.replace(" at line 1 column ", ", column ");
+        let (path, inner) = (error.path().to_string(), placed(&error.inner().to_string()));
         let field = if path == "." { String::new() } else { format!("{path}: ") };
         format!("{field}{inner}{}", suggestion(&inner, &[]))
     })?;

@@ -5,7 +5,7 @@
 //! with it. Changes then pile up no further than that: those that come after are refused until the earlier ones are in
 //! force.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -13,6 +13,8 @@ use tracing::{error, warn};
 
 use super::State;
 use crate::control::history::{By, Who};
+use crate::control::inventory::collector::Inventory;
+use crate::control::inventory::{SyncCall, edits};
 use crate::control::rpc::{Applied, Call, Difference, Guard, Kind, Made, Rehearsed, RpcError};
 use crate::model::{Boot, Revision, VmIndex};
 use crate::policy::Settings;
@@ -21,6 +23,7 @@ use crate::table::NotSettled;
 use crate::vm::edit::{Change, Edit, EditError};
 use crate::vm::journal::{Committed, WayBack};
 use crate::vm::policy::PolicyEdit;
+use crate::vm::record::VmId;
 use crate::vm::registry::Registry;
 
 /// A change that somebody wants made.
@@ -45,6 +48,8 @@ enum Act {
     MakeUnconfirmed(Vec<Edit>, Duration),
     /// To end the wait for a confirmation.
     End(Verdict),
+    /// To make VMs as an inventory has them: these, and those that were changed since a revision.
+    Sync(Arc<Inventory>, Vec<VmId>, Option<Revision>),
 }
 
 /// What becomes of a change that waited to be confirmed.
@@ -72,6 +77,8 @@ pub enum Asked {
     Change(Wanted),
     /// To read the configuration file, and to change what it says.
     Reload(Guard, Who),
+    /// To collect an inventory, and to make it what is true.
+    Sync(SyncCall, Who),
     /// To tell something.
     Question(Call),
 }
@@ -81,6 +88,24 @@ impl Wanted {
     #[must_use]
     pub fn new(edit: Edit, guard: Guard, by: By) -> Self {
         Self { act: Act::Make(vec![edit]), guard, is_txn: false, asked: Instant::now(), by }
+    }
+
+    /// To make VMs as an inventory has them, at this moment: `ids`, and those that were changed since `as_of`.
+    pub(in crate::control) fn sync(
+        inventory: &Arc<Inventory>,
+        ids: Vec<VmId>,
+        as_of: Option<Revision>,
+        guard: Guard,
+        by: By,
+    ) -> Self {
+        let act = Act::Sync(Arc::clone(inventory), ids, as_of);
+        Self { act, guard, is_txn: false, asked: Instant::now(), by }
+    }
+
+    /// To say what that would do.
+    pub(in crate::control) fn try_sync(inventory: &Inventory, ids: &[VmId], guard: Guard, by: By) -> Self {
+        let act = Act::Try(edits(inventory, ids).collect(), WayBack::Same);
+        Self { act, guard, is_txn: false, asked: Instant::now(), by }
     }
 }
 
@@ -112,6 +137,7 @@ impl Asked {
                 return Self::Change(Wanted { act: Act::End(verdict), guard, is_txn: false, asked, by });
             }
             Call::ConfigReload { guard } => return Self::Reload(guard, who),
+            Call::Sync(call) => return Self::Sync(call, who),
             call @ (Call::VmGet { .. }
             | Call::VmList { .. }
             | Call::VmLookup { .. }
@@ -164,6 +190,19 @@ impl State {
                 Err(error) => error!("nobody confirmed revision {unconfirmed}, and it is not undone yet: {error}"),
             }
         }
+    }
+
+    /// What makes these VMs as the inventory has them, and those that were changed since `as_of`.
+    fn sync_edits(&self, inventory: &Inventory, ids: Vec<VmId>, as_of: Option<Revision>) -> Vec<Edit> {
+        let Some(as_of) = as_of else { return edits(inventory, &ids).collect() };
+        let Some(changed) = self.history.changed_since(as_of) else {
+            // More than is remembered: so all of them.
+            let known = self.registry.iter_after(None).map(|(_, vm)| &vm.id);
+            let all: BTreeSet<&VmId> = known.chain(inventory.keys()).collect();
+            return edits(inventory, all).collect();
+        };
+        let all: BTreeSet<&VmId> = ids.iter().chain(changed).collect();
+        edits(inventory, all).collect()
     }
 
     /// Whether a change may be made now.
@@ -247,6 +286,12 @@ impl Group<'_> {
                     }
                     self.staged(change, asked, by, wait)
                 })
+            }
+            Act::Sync(inventory, ids, as_of) => {
+                // So that what was changed is remembered, and seen.
+                self.bring_into_force();
+                let edits = self.state.sync_edits(&inventory, ids, as_of);
+                self.attempt(edits, guard, refusal, Registry::stage).map(|change| self.staged(change, asked, by, None))
             }
             Act::End(verdict) => self.end(verdict, guard).map(|change| self.staged(change, asked, by, None)),
         };

@@ -15,10 +15,13 @@ use hdrhistogram::Histogram;
 
 pub use self::changes::{Asked, Verdict, Wanted};
 use super::history::{Entry, History, Recall, Who};
+use super::inventory::collector::Collector;
+#[cfg(feature = "testkit")]
+use super::inventory::{self, Changer};
 use super::reading::{self, Only, Overview, Row, Rows, Source, Take};
 use super::reload::Reload;
 #[cfg(feature = "testkit")]
-use super::rpc::{Answer, Call, Reloaded};
+use super::rpc::{Answer, Call, Made, Reloaded};
 use super::rpc::{Kind, RpcError, Waiting};
 use crate::model::{Boot, VmIndex};
 use crate::policy::Tally;
@@ -30,6 +33,8 @@ use crate::vm::registry::Registry;
 
 /// How long a change waits for every worker.
 pub const PATIENCE: Duration = Duration::from_millis(100);
+/// How many of a hundred VMs a sync may remove unless it is configured.
+const SYNC_REMOVE_MAX_PERCENT: u8 = 20;
 /// Longest time in force that is told apart, in microseconds.
 const LONGEST_US: u64 = 60_000_000;
 /// Most VMs in the final counters.
@@ -43,6 +48,7 @@ pub struct State {
     dpdk: Option<String>,
     reload: Option<Reload>,
     history: History,
+    collector: Arc<Collector>,
     patience: Duration,
     starts: Starts,
     /// When the change that waits to be confirmed is undone, and who made it.
@@ -62,8 +68,10 @@ impl State {
     /// Never: the bounds of the histogram are constants that fit.
     #[must_use]
     pub fn new(registry: Registry, ledger: Arc<Ledger>) -> Self {
+        let collector = Arc::new(Collector::new(registry.capacity().vms, SYNC_REMOVE_MAX_PERCENT));
         Self {
             registry,
+            collector,
             ledger,
             dpdk: None,
             reload: None,
@@ -84,6 +92,19 @@ impl State {
     pub fn with_dpdk_version(mut self, version: impl Into<String>) -> Self {
         self.dpdk = Some(version.into());
         self
+    }
+
+    /// How many of a hundred VMs a sync may remove unless forced; 20 unless said.
+    #[must_use]
+    pub fn with_sync_remove_max_percent(mut self, percent: u8) -> Self {
+        self.collector = Arc::new(Collector::new(self.registry.capacity().vms, percent));
+        self
+    }
+
+    /// What `sync.*` collects.
+    #[must_use]
+    pub fn collector(&self) -> Arc<Collector> {
+        Arc::clone(&self.collector)
     }
 
     /// How `config.reload` reads the configuration file.
@@ -137,6 +158,7 @@ impl State {
                 let made = self.change(vec![wanted]).remove(0)?;
                 Reloaded::new(made, needs_restart).map(Answer::Reloaded)
             }
+            Asked::Sync(call, who) => inventory::answer(self, &self.collector(), call, who).map(Answer::Sync),
             Asked::Question(call) => reading::answer(self, call),
         }
     }
@@ -229,6 +251,13 @@ impl State {
 /// Nobody said where the configuration is.
 pub fn no_file() -> RpcError {
     RpcError::new(Kind::Configuration, "nothing was changed: this process has no configuration file")
+}
+
+#[cfg(feature = "testkit")]
+impl Changer for State {
+    fn change_one(&mut self, wanted: Wanted) -> Result<Made, RpcError> {
+        self.change(vec![wanted]).remove(0)
+    }
 }
 
 impl Source for State {

@@ -1,6 +1,7 @@
 //! Methods and their parameters: JSON text → [`Call`].
 
 mod members;
+mod sync;
 #[cfg(test)]
 mod tests;
 mod txn;
@@ -24,7 +25,7 @@ use crate::vm::policy::PolicyEdit;
 use crate::vm::record::VmId;
 
 /// Every method there is.
-pub const METHODS: [&str; 18] = [
+pub const METHODS: [&str; 23] = [
     "version",
     "health",
     "history",
@@ -38,6 +39,11 @@ pub const METHODS: [&str; 18] = [
     "txn",
     "txn.confirm",
     "txn.rollback",
+    "sync.begin",
+    "sync.chunk",
+    "sync.status",
+    "sync.commit",
+    "sync.abort",
     "policy.get",
     "policy.set",
     "policy.patch",
@@ -112,6 +118,9 @@ pub(in crate::control) fn call(method: &str, params: &str) -> Result<Call, RpcEr
             let Params { extra: If { guard }, own: Empty {} } = read(params)?;
             Ok(Call::TxnEnd { verdict: Verdict::RolledBack, guard })
         }
+        "sync.begin" | "sync.chunk" | "sync.status" | "sync.commit" | "sync.abort" => {
+            sync::call(method, params).map(Call::Sync)
+        }
         "policy.get" => {
             let Params { extra: Nothing, own: Empty {} } = read(params)?;
             Ok(Call::PolicyGet)
@@ -139,7 +148,7 @@ pub(in crate::control) fn call(method: &str, params: &str) -> Result<Call, RpcEr
         unknown => {
             let suggestion = did_you_mean(unknown, METHODS);
             let unknown = plain(unknown, ECHO_CHARS_MAX);
-            let message = format!("there is no method `{unknown}`; there are {}{suggestion}", METHODS.join(", "));
+            let message = format!("there is no method `{unknown}`; `rpc.methods` says which there are{suggestion}");
             Err(RpcError::new(Kind::UnknownMethod, message))
         }
     }

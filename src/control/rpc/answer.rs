@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize, Serializer};
 use super::{Id, Kind, RpcError};
 use crate::control::health::Problem;
 use crate::control::history::HistoryAnswer;
+use crate::control::inventory::SyncAnswer;
 use crate::control::reading::ReportedVms;
 use crate::model::{Boot, Mode, Revision};
 use crate::policy::Origin;
@@ -24,6 +25,8 @@ pub enum Answer<'a> {
     Applied(Applied),
     /// Of `txn` that was only tried.
     Rehearsed(Box<Rehearsed>),
+    /// Of `sync.*`.
+    Sync(SyncAnswer),
     /// Of `vm.get`.
     Vm(Box<VmAnswer>),
     /// Of `vm.list`.

@@ -41,6 +41,8 @@ pub enum Kind {
     Configuration,
     /// A change that waits to be confirmed is in the way.
     PendingConfirm,
+    /// A sync would remove more VMs than it may.
+    TooManyRemoved,
 }
 
 impl Kind {
@@ -64,6 +66,7 @@ impl Kind {
             Self::ShuttingDown => "shutting_down",
             Self::Configuration => "configuration",
             Self::PendingConfirm => "pending_confirm",
+            Self::TooManyRemoved => "too_many_removed",
         }
     }
 
@@ -87,6 +90,7 @@ impl Kind {
             Self::ShuttingDown => -32008,
             Self::Configuration => -32009,
             Self::PendingConfirm => -32010,
+            Self::TooManyRemoved => -32011,
         }
     }
 }

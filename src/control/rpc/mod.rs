@@ -37,6 +37,7 @@ pub use self::error::{Kind, RpcError};
 pub use self::request::{Batch, Id, Line, Request, parse_line};
 use super::handler::Verdict;
 use super::history::Recall;
+use super::inventory::SyncCall;
 pub use super::params::METHODS;
 use crate::model::{Address, Boot, Revision, Scope};
 use crate::policy::Tally;
@@ -153,6 +154,8 @@ pub enum Call {
         /// Only then.
         guard: Guard,
     },
+    /// `sync.*`
+    Sync(SyncCall),
     /// `policy.get`
     PolicyGet,
     /// `policy.set` and `policy.patch`

@@ -7,7 +7,7 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 
 use super::error::unplaced;
-use super::{BATCH_MAX, Call, ID_BYTES_MAX, Kind, METHODS, RpcError, explained};
+use super::{BATCH_MAX, Call, ID_BYTES_MAX, Kind, RpcError, explained};
 use crate::control::params::call;
 
 /// What a request is recognised by: JSON text of a string, number or null.
@@ -89,7 +89,7 @@ impl Request {
         let method = match envelope.method.map(|raw| serde_json::from_str::<String>(raw.get())) {
             Some(Ok(method)) => method,
             Some(Err(_)) => return refused(or_null(id), "`method` must be a string"),
-            None => return refused(or_null(id), &format!("`method` is missing; there are {}", METHODS.join(", "))),
+            None => return refused(or_null(id), "`method` is missing; `rpc.methods` says which there are"),
         };
         Self { id, call: call(&method, envelope.params.map_or("{}", RawValue::get)) }
     }

@@ -61,6 +61,7 @@ fn answer(asked: Asked, handle: &Handle) -> Result<Answer<'_>, RpcError> {
     match asked {
         Asked::Change(wanted) => handle.change(vec![wanted]).pop().unwrap_or_else(unanswered).map(Answer::from),
         Asked::Reload(guard, who) => handle.reload(guard, who).map(Answer::Reloaded),
+        Asked::Sync(call, who) => handle.sync(call, who).map(Answer::Sync),
         Asked::Question(call) => reading::answer(handle, call),
     }
 }

@@ -110,7 +110,7 @@ impl Server {
     /// The system gives no threads.
     pub fn start_with(socket: Socket, state: State, limits: Limits) -> io::Result<Self> {
         let stopping = Arc::new(AtomicBool::new(false));
-        let (handle, queue) = queue::open(stopping.clone(), state.reload().cloned());
+        let (handle, queue) = queue::open(stopping.clone(), &state);
         let shared = Arc::new(Shared { socket, limits, stopping, connections: Clients::default() });
         let heartbeats = ["control", "control-accept"].map(|name| Arc::new(Heartbeat::new(name)));
         let [owner, listener] = heartbeats.clone();

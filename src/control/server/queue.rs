@@ -12,6 +12,8 @@ use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, bounded};
 
 use crate::control::handler::{self, State, Wanted};
 use crate::control::history::{Entry, Recall, Who};
+use crate::control::inventory::collector::Collector;
+use crate::control::inventory::{self, Changer, SyncAnswer, SyncCall};
 use crate::control::reading::{Overview, Rows, Source, Take};
 use crate::control::reload::Reload;
 use crate::control::rpc::{Guard, Kind, Made, Reloaded, RpcError};
@@ -41,12 +43,13 @@ pub struct Handle {
     jobs: Sender<Job>,
     stopping: Arc<AtomicBool>,
     reload: Option<Reload>,
+    collector: Arc<Collector>,
 }
 
-/// The way to a control thread, and what comes by it.
-pub(super) fn open(stopping: Arc<AtomicBool>, reload: Option<Reload>) -> (Handle, Receiver<Job>) {
+/// The way to a control thread that will own this state, and what comes by it.
+pub(super) fn open(stopping: Arc<AtomicBool>, state: &State) -> (Handle, Receiver<Job>) {
     let (jobs, queue) = bounded(JOBS_MAX);
-    (Handle { jobs, stopping, reload }, queue)
+    (Handle { jobs, stopping, reload: state.reload().cloned(), collector: state.collector() }, queue)
 }
 
 impl Handle {
@@ -85,12 +88,23 @@ impl Handle {
         Reloaded::new(made, needs_restart)
     }
 
+    /// Does what is asked of a sync; what takes long, in the caller's thread.
+    pub(super) fn sync(&self, call: SyncCall, who: Who) -> Result<SyncAnswer, RpcError> {
+        inventory::answer(&mut self.clone(), &self.collector, call, who)
+    }
+
     pub(super) fn is_stopping(&self) -> bool {
         self.stopping.load(Ordering::Acquire)
     }
 
     pub(super) fn quit(&self) {
         let _ = self.jobs.send(Job::Quit); // It has ended already.
+    }
+}
+
+impl Changer for Handle {
+    fn change_one(&mut self, wanted: Wanted) -> Result<Made, RpcError> {
+        self.change(vec![wanted]).pop().unwrap_or_else(|| Err(gone()))
     }
 }
 
@@ -117,7 +131,9 @@ pub(super) fn serve(mut state: State, queue: &Receiver<Job>, heart: &Heartbeat) 
     let mut reads = VecDeque::new();
     loop {
         heart.beat();
-        state.undo_unconfirmed(Instant::now());
+        let now = Instant::now();
+        state.undo_unconfirmed(now);
+        state.collector().expire(now);
         let first = match reads.is_empty() {
             true => match queue.recv_timeout(PERIOD) {
                 Ok(job) => Some(job),
