@@ -166,7 +166,7 @@ pub(super) struct Only {
 
 /// A revision, and of which run of the process: `7`, `7@5f3a0c21`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Moment {
+pub(super) struct Moment {
     revision: u64,
     boot: Option<Boot>,
 }
@@ -187,9 +187,16 @@ impl FromStr for Moment {
 
 impl Only {
     pub(super) fn put(&self, params: &mut Map<String, Value>) {
-        let Some(Moment { revision, boot }) = self.if_revision else { return };
-        params.insert("if_revision".into(), revision.into());
-        if let Some(boot) = boot {
+        if let Some(moment) = self.if_revision {
+            moment.put("if_revision", params);
+        }
+    }
+}
+
+impl Moment {
+    pub(super) fn put(self, name: &str, params: &mut Map<String, Value>) {
+        params.insert(name.into(), self.revision.into());
+        if let Some(boot) = self.boot {
             params.insert("if_boot".into(), boot.to_string().into());
         }
     }

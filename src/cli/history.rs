@@ -57,10 +57,14 @@ fn shown(answer: &HistoryAnswer) -> String {
     lines.join("\n")
 }
 
-fn line(entry: &HistoryEntry) -> String {
+pub(super) fn line(entry: &HistoryEntry) -> String {
     let HistoryEntry { revision, at_ms, uid, pid, method, vm, before, after, .. } = entry;
     let at = humantime::format_rfc3339_seconds(UNIX_EPOCH + Duration::from_millis(*at_ms));
-    let whose = vm.as_ref().map_or_else(|| "policy".to_owned(), ToString::to_string);
+    let whose = match vm {
+        Some(vm) => vm.to_string(),
+        None if before.is_null() && after.is_null() => "nothing".to_owned(),
+        None => "policy".to_owned(),
+    };
     let method = plain(method, 32);
     format!("{at} revision {} {method} (uid {uid}, pid {pid}) {whose}: {}", revision.0, difference(before, after))
 }

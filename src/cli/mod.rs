@@ -20,6 +20,7 @@ mod run;
 mod store;
 mod sync;
 mod vm;
+mod watch;
 
 use std::io::IsTerminal as _;
 use std::process::ExitCode;
@@ -83,6 +84,8 @@ enum Command {
     Stats(remote::StatsArgs),
     /// Who changed what on a running daemon
     History(history::HistoryArgs),
+    /// Changes of a running daemon, as they are made
+    Watch(watch::WatchArgs),
     /// Whether all is well with a running daemon
     Health(remote::HealthArgs),
     /// Examine or export what the daemon keeps on disk
@@ -165,6 +168,7 @@ impl Command {
             Self::Reload(args) => args.json(),
             Self::Stats(args) => args.json(),
             Self::History(args) => args.json(),
+            Self::Watch(args) => args.json(),
             Self::Health(args) => args.json(),
             Self::Store(args) => args.json(),
             Self::Version(args) => args.json(),
@@ -202,6 +206,7 @@ fn dispatch(command: Command) -> Result<(), Failure> {
         Command::Reload(args) => args.run(),
         Command::Stats(args) => args.run(),
         Command::History(args) => args.run(),
+        Command::Watch(args) => args.run(),
         Command::Health(args) => args.run(),
         Command::Store(args) => args.run(),
         Command::Version(args) => args.run(),

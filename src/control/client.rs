@@ -46,6 +46,12 @@ pub enum ClientError {
         /// The socket.
         path: PathBuf,
     },
+    /// The connection ended while nothing was asked.
+    #[error("{path} closed the connection", path = path.display())]
+    Ended {
+        /// The socket.
+        path: PathBuf,
+    },
     /// The connection failed otherwise.
     #[error("{path}: {source}", path = path.display())]
     Io {
@@ -73,9 +79,11 @@ impl ClientError {
     pub fn cause(&self) -> Cause {
         match self {
             Self::Permission { .. } => Cause::Permission,
-            Self::NotRunning { .. } | Self::Timeout { .. } | Self::Closed { .. } | Self::Protocol { .. } => {
-                Cause::Unavailable
-            }
+            Self::NotRunning { .. }
+            | Self::Timeout { .. }
+            | Self::Closed { .. }
+            | Self::Ended { .. }
+            | Self::Protocol { .. } => Cause::Unavailable,
             Self::Io { .. } => Cause::Os,
             Self::Refused(refusal) => match refusal.kind() {
                 "not_in_force" | "shutting_down" | "too_many_connections" => Cause::Unavailable,
@@ -240,6 +248,20 @@ impl Client {
         }
         self.lost = false;
         Ok(answers)
+    }
+
+    /// What the server tells next after `watch` was answered, however long that takes.
+    ///
+    /// # Errors
+    /// The connection ended.
+    pub fn next_notification(&mut self) -> Result<Value, ClientError> {
+        self.stream.get_ref().set_read_timeout(None).map_err(|error| self.failed(error))?;
+        let mut line = Vec::new();
+        match self.stream.read_until(b'\n', &mut line) {
+            Ok(_) if line.ends_with(b"\n") => self.read(&line),
+            Ok(_) => Err(ClientError::Ended { path: self.path.clone() }),
+            Err(error) => Err(self.failed(error)),
+        }
     }
 
     fn read<T: DeserializeOwned>(&self, line: &[u8]) -> Result<T, ClientError> {

@@ -57,6 +57,55 @@ pub enum What {
     Vm(VmId, [Option<Arc<Vm>>; 2]),
     /// What decides beside the VMs: before and after.
     Policy([Arc<Settings>; 2]),
+    /// Nothing: a change that had been made was confirmed.
+    Nothing,
+}
+
+/// Where a watcher is: behind which entry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Place(u64);
+
+/// What a watcher is told next.
+#[derive(Clone, Debug)]
+pub enum Watched {
+    /// These changes, the oldest first; none if there is nothing new.
+    Changes {
+        /// Whole revisions, but perhaps for the last one.
+        entries: Vec<Entry>,
+        /// Behind them.
+        next: Place,
+        /// Whether the revision of the last one goes on.
+        more: bool,
+    },
+    /// Not everything since is remembered.
+    Compacted {
+        /// The newest revision.
+        revision: Revision,
+        /// From there it goes on.
+        next: Place,
+    },
+}
+
+/// `change`, as a watcher is told.
+#[derive(Debug, Serialize)]
+pub struct Changed<'a> {
+    /// The revision.
+    pub revision: Revision,
+    /// Of which run of the process.
+    pub boot: Boot,
+    /// What it changed.
+    pub entries: &'a [HistoryEntry],
+    /// Whether the next `change` is of this revision, too.
+    pub more: bool,
+}
+
+/// `compacted`, as a watcher is told: what came before is not remembered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Compacted {
+    /// What is read now is of this revision or of a later one, and every later change will be told.
+    pub revision: Revision,
+    /// Of which run of the process.
+    pub boot: Boot,
 }
 
 /// What is remembered, the oldest first.
@@ -66,6 +115,7 @@ pub struct History {
     next: u64,
     /// The newest revision of which something is forgotten.
     forgotten: Revision,
+    newest: Revision,
 }
 
 /// Which entries are wanted.
@@ -80,6 +130,12 @@ pub struct Recall {
 }
 
 impl History {
+    /// Of what comes after `revision`.
+    #[must_use]
+    pub fn since(revision: Revision) -> Self {
+        Self { forgotten: revision, newest: revision, ..Self::default() }
+    }
+
     /// Remembers a change that is published now.
     pub fn remember(&mut self, change: Committed, by: By) {
         let at_ms = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis());
@@ -89,6 +145,9 @@ impl History {
             let By { who: Who { uid, pid }, method } = by;
             info!("policy: revision {}, by {method} of uid {uid}, pid {pid}", revision.0);
             self.put(revision, at_ms, by, What::Policy(settings));
+        }
+        if vms.is_empty() && self.newest < revision {
+            self.put(revision, at_ms, by, What::Nothing);
         }
         for vm in vms {
             self.put(revision, at_ms, by, What::Vm(vm.id, [vm.old, vm.new]));
@@ -101,6 +160,7 @@ impl History {
         {
             self.forgotten = oldest.revision;
         }
+        self.newest = revision;
         self.entries.push_back(Entry { number: self.next, revision, at_ms, by, what });
         self.next += 1;
     }
@@ -113,9 +173,40 @@ impl History {
         known.then(|| {
             newer.filter_map(|entry| match &entry.what {
                 What::Vm(id, _) => Some(id),
-                What::Policy(_) => None,
+                What::Policy(_) | What::Nothing => None,
             })
         })
+    }
+
+    /// Where a watcher begins who knows what was true at a revision; nothing if not everything since is remembered.
+    #[must_use]
+    pub fn place(&self, revision: Revision) -> Option<Place> {
+        let known = (self.forgotten..=self.newest).contains(&revision);
+        let newer = self.entries.partition_point(|entry| entry.revision <= revision);
+        known.then(|| Place(self.entries.get(newer).map_or(self.next, |entry| entry.number)))
+    }
+
+    /// Where a watcher begins who wants to know what comes.
+    #[must_use]
+    pub fn end(&self) -> Place {
+        Place(self.next)
+    }
+
+    /// What a watcher is told next, `limit` entries at most.
+    #[must_use]
+    pub fn watched(&self, place: Option<Place>, limit: usize) -> Watched {
+        let oldest = self.entries.front().map_or(self.next, |entry| entry.number);
+        let Some(Place(place)) = place.filter(|place| place.0 >= oldest) else {
+            return Watched::Compacted { revision: self.newest, next: self.end() };
+        };
+        let skipped = usize::try_from(place - oldest).unwrap_or(usize::MAX);
+        let mut newer = self.entries.iter().skip(skipped);
+        let entries: Vec<Entry> = newer.by_ref().take(limit).cloned().collect();
+        let more = match (entries.last(), newer.next()) {
+            (Some(last), Some(next)) => last.revision == next.revision,
+            _ => false,
+        };
+        Watched::Changes { next: Place(place + entries.len() as u64), entries, more }
     }
 
     /// The newest first, and whether there are more.
@@ -158,7 +249,7 @@ pub struct HistoryEntry {
     pub pid: u32,
     /// By which call.
     pub method: String,
-    /// The VM; none if it is about policy.
+    /// The VM; none if it is about policy, or confirms a change.
     pub vm: Option<VmId>,
     /// The VM or the policy document before; `null` if there was none.
     pub before: Value,
@@ -172,6 +263,7 @@ impl From<Entry> for HistoryEntry {
         let (vm, [before, after]) = match what {
             What::Vm(id, both) => (Some(id), both.map(|vm| json!(vm))),
             What::Policy(both) => (None, both.map(|settings| json!(Document::of(&settings)))),
+            What::Nothing => (None, [Value::Null, Value::Null]),
         };
         Self { number, revision, at_ms, uid, pid, method: method.to_owned(), vm, before, after }
     }
@@ -212,6 +304,44 @@ mod tests {
         assert_eq!(numbers(&history, Some("c"), None, 9), (vec![], false));
         let entry = HistoryEntry::from(history.recall(&Recall { vm: None, before: None, limit: 1 }).0.remove(0));
         assert_eq!((entry.revision, entry.uid, entry.pid, &*entry.method), (Revision(2), 7, 8, "vm.set"));
+    }
+
+    /// Revisions that a watcher is told of, and whether the last one goes on; nothing if it is told that something is forgotten.
+    fn told(history: &History, place: Option<Place>, limit: usize) -> Option<(Vec<u64>, bool, Place)> {
+        match history.watched(place, limit) {
+            Watched::Changes { entries, next, more } => {
+                Some((entries.iter().map(|entry| entry.revision.0).collect(), more, next))
+            }
+            Watched::Compacted { .. } => None,
+        }
+    }
+
+    #[test]
+    fn a_watcher_is_told_every_change_once_or_that_some_are_forgotten() {
+        let mut history = History::since(Revision(5));
+        assert_eq!(history.place(Revision(4)), None, "before this process");
+        assert_eq!(history.place(Revision(6)), None, "not yet");
+        let begin = history.place(Revision(5));
+        assert_eq!(begin, Some(history.end()));
+        history.remember(change(6, &["a", "b", "c"]), BY);
+        history.remember(change(7, &[]), BY);
+        history.remember(change(8, &["a"]), BY);
+        let (revisions, more, next) = told(&history, begin, 2).unwrap();
+        assert_eq!((revisions, more), (vec![6, 6], true));
+        let (revisions, more, next) = told(&history, Some(next), 2).unwrap();
+        assert_eq!((revisions, more), (vec![6, 7], false), "a confirmation is a change, too");
+        let (revisions, _, next) = told(&history, Some(next), 2).unwrap();
+        assert_eq!((revisions, next), (vec![8], history.end()));
+        assert_eq!(told(&history, Some(next), 2), Some((vec![], false, next)));
+        assert_eq!(told(&history, history.place(Revision(7)), 9).unwrap().0, [8]);
+        for revision in 9..9 + REMEMBERED as u64 {
+            history.remember(change(revision, &["a"]), BY);
+        }
+        assert_eq!(told(&history, Some(next), 1).unwrap().0, [9], "just remembered");
+        history.remember(change(99_999, &["a"]), BY);
+        assert_eq!(told(&history, Some(next), 1), None);
+        assert_eq!((history.place(Revision(8)), told(&history, None, 1)), (None, None));
+        assert!(history.place(Revision(9)).is_some());
     }
 
     #[test]

@@ -208,6 +208,7 @@ pub fn answer(source: &impl Source, call: Call) -> Result<Answer<'_>, RpcError> 
         | Call::Txn { .. }
         | Call::TxnEnd { .. }
         | Call::Sync(_)
+        | Call::Watch(_)
         | Call::PolicyChange { .. }
         | Call::ConfigReload { .. } => Err(RpcError::new(Kind::Internal, "a change was taken for a question")),
     }

@@ -1,4 +1,7 @@
-//! Inventories that replace all the box knows.
+//! Inventories that replace all the box knows, and who watches what changes.
+
+use std::io::{BufRead, BufReader};
+use std::process::Stdio;
 
 use rustix::process::Signal;
 use serde_json::json;
@@ -52,4 +55,25 @@ fn a_nightly_inventory_changes_what_differs_and_nothing_else() {
     let forced = daemon.change(&["sync", &cut, "--force"]);
     assert_eq!((number(&forced["removed"]), number(&daemon.stats()["daemon"]["table"]["vms"])), (4, 5));
     daemon.stop(Signal::TERM);
+}
+
+#[test]
+fn changes_are_told_as_they_are_made_until_the_daemon_ends() {
+    let lab = Lab::new();
+    let daemon = Daemon::start(&lab, &demo(&lab));
+    daemon.change(&["vm", "set", "web1", "--ip", "10.0.0.5"]);
+    let mut watching = lab
+        .command(&["watch", "--from", "0", "--socket", &lab.text("control.sock")])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut said = BufReader::new(watching.stdout.take().unwrap()).lines().map(Result::unwrap);
+    assert!(said.next().unwrap().starts_with("watching, revision 1@"));
+    assert!(said.next().unwrap().contains("revision 1 vm.set (uid "));
+    daemon.change(&["vm", "patch", "web1", "--class", "unrestricted"]);
+    assert!(said.next().unwrap().ends_with("web1: class: null -> \"unrestricted\""));
+    daemon.stop(Signal::TERM);
+    assert_eq!(said.next(), None);
+    assert_eq!(watching.wait().unwrap().code(), Some(69));
 }

@@ -15,7 +15,7 @@ use super::State;
 use crate::control::history::{By, Who};
 use crate::control::inventory::collector::Inventory;
 use crate::control::inventory::{SyncCall, edits};
-use crate::control::rpc::{Applied, Call, Difference, Guard, Kind, Made, Rehearsed, RpcError};
+use crate::control::rpc::{Applied, Call, Difference, Guard, Kind, Made, Rehearsed, RpcError, Watch};
 use crate::model::{Boot, Revision, VmIndex};
 use crate::policy::Settings;
 use crate::policy::document::Document;
@@ -79,6 +79,8 @@ pub enum Asked {
     Reload(Guard, Who),
     /// To collect an inventory, and to make it what is true.
     Sync(SyncCall, Who),
+    /// To be told of changes from now on.
+    Watch(Watch),
     /// To tell something.
     Question(Call),
 }
@@ -138,6 +140,7 @@ impl Asked {
             }
             Call::ConfigReload { guard } => return Self::Reload(guard, who),
             Call::Sync(call) => return Self::Sync(call, who),
+            Call::Watch(watch) => return Self::Watch(watch),
             call @ (Call::VmGet { .. }
             | Call::VmList { .. }
             | Call::VmLookup { .. }

@@ -14,16 +14,16 @@ use std::time::{Duration, Instant};
 use hdrhistogram::Histogram;
 
 pub use self::changes::{Asked, Verdict, Wanted};
-use super::history::{Entry, History, Recall, Who};
+use super::history::{Entry, History, Place, Recall, Watched, Who};
 use super::inventory::collector::Collector;
 #[cfg(feature = "testkit")]
 use super::inventory::{self, Changer};
 use super::reading::{self, Only, Overview, Row, Rows, Source, Take};
 use super::reload::Reload;
 #[cfg(feature = "testkit")]
-use super::rpc::{Answer, Call, Made, Reloaded};
-use super::rpc::{Kind, RpcError, Waiting};
-use crate::model::{Boot, VmIndex};
+use super::rpc::{Answer, Call, Made, Reloaded, WatchAnswer};
+use super::rpc::{Kind, RpcError, Waiting, Watch};
+use crate::model::{Boot, Revision, VmIndex};
 use crate::policy::Tally;
 use crate::table::NotSettled;
 use crate::telemetry::ledger::{Ledger, Starts};
@@ -68,6 +68,7 @@ impl State {
     /// Never: the bounds of the histogram are constants that fit.
     #[must_use]
     pub fn new(registry: Registry, ledger: Arc<Ledger>) -> Self {
+        let revision = registry.revision();
         let collector = Arc::new(Collector::new(registry.capacity().vms, SYNC_REMOVE_MAX_PERCENT));
         Self {
             registry,
@@ -75,7 +76,7 @@ impl State {
             ledger,
             dpdk: None,
             reload: None,
-            history: History::default(),
+            history: History::since(revision),
             patience: PATIENCE,
             starts: Starts::default(),
             undo_at: None,
@@ -159,6 +160,10 @@ impl State {
                 Reloaded::new(made, needs_restart).map(Answer::Reloaded)
             }
             Asked::Sync(call, who) => inventory::answer(self, &self.collector(), call, who).map(Answer::Sync),
+            Asked::Watch(watch) => {
+                let (_, revision, boot) = self.watch(watch);
+                Ok(Answer::Watching(WatchAnswer { revision, boot }))
+            }
             Asked::Question(call) => reading::answer(self, call),
         }
     }
@@ -171,6 +176,30 @@ impl State {
         // Nobody but us could refuse.
         report.vms = reading::top(self, &ledger, FINAL_VMS_MAX, Tally::Denied).unwrap_or_default();
         report
+    }
+
+    /// Where a watcher begins: behind a revision, or now; nothing if not everything since is remembered.
+    #[must_use]
+    pub fn watch(&self, Watch { from, boot }: Watch) -> (Option<Place>, Revision, Boot) {
+        let same_run = boot.is_none_or(|boot| boot == self.boot);
+        let place = match from {
+            Some(revision) if same_run => self.history.place(revision),
+            Some(_) => None,
+            None => Some(self.history.end()),
+        };
+        (place, self.registry.revision(), self.boot)
+    }
+
+    /// Where what is remembered ends.
+    #[must_use]
+    pub fn history_end(&self) -> Place {
+        self.history.end()
+    }
+
+    /// What a watcher is told next.
+    #[must_use]
+    pub fn watched(&self, place: Option<Place>, limit: usize) -> Watched {
+        self.history.watched(place, limit)
     }
 
     fn overview_now(&self) -> Overview {

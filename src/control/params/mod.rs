@@ -16,19 +16,20 @@ use super::handler::Verdict;
 use super::history::Recall;
 use super::rpc::{
     BATCH_MAX, Call, ECHO_CHARS_MAX, HISTORY_LIMIT_DEFAULT, HISTORY_LIMIT_MAX, Kind, LIST_LIMIT_DEFAULT,
-    LIST_LIMIT_MAX, RpcError, TOP_MAX, Wish,
+    LIST_LIMIT_MAX, RpcError, TOP_MAX, Watch, Wish,
 };
-use crate::model::{Address, MacAddr, Scope};
+use crate::model::{Address, Boot, MacAddr, Revision, Scope};
 use crate::policy::Tally;
 use crate::text::{did_you_mean, plain};
 use crate::vm::policy::PolicyEdit;
 use crate::vm::record::VmId;
 
 /// Every method there is.
-pub const METHODS: [&str; 23] = [
+pub const METHODS: [&str; 24] = [
     "version",
     "health",
     "history",
+    "watch",
     "rpc.methods",
     "vm.set",
     "vm.patch",
@@ -80,6 +81,14 @@ pub(in crate::control) fn call(method: &str, params: &str) -> Result<Call, RpcEr
             let Params { extra: Nothing, own: Past { vm, before, limit } } = read(params)?;
             let limit = within(limit, HISTORY_LIMIT_DEFAULT, HISTORY_LIMIT_MAX)?;
             Ok(Call::History(Recall { vm, before, limit }))
+        }
+        "watch" => {
+            let Params { extra: Nothing, own: From { from_revision, if_boot } } = read(params)?;
+            if if_boot.is_some() && from_revision.is_none() {
+                let message = "if_boot: says of which run `from_revision` is, which is missing";
+                return Err(RpcError::new(Kind::InvalidParams, message).with("path", "if_boot"));
+            }
+            Ok(Call::Watch(Watch { from: from_revision, boot: if_boot }))
         }
         "vm.lookup" => {
             let Params { extra: Nothing, own: Lookup { mac, ip, scope } } = read(params)?;
@@ -174,6 +183,15 @@ struct Past {
     before: Option<u64>,
     #[serde(default)]
     limit: Option<u64>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct From {
+    #[serde(default)]
+    from_revision: Option<Revision>,
+    #[serde(default)]
+    if_boot: Option<Boot>,
 }
 
 #[derive(Deserialize)]

@@ -33,6 +33,8 @@ pub enum Answer<'a> {
     Vms(VmsAnswer),
     /// Of `vm.lookup`.
     Matches(LookupAnswer),
+    /// Of `watch`.
+    Watching(WatchAnswer),
     /// Of `history`.
     History(HistoryAnswer),
     /// Of `health`.
@@ -244,6 +246,15 @@ pub struct HealthAnswer {
     pub boot: Boot,
 }
 
+/// Answer of `watch`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WatchAnswer {
+    /// The current revision.
+    pub revision: Revision,
+    /// Of which run of the process.
+    pub boot: Boot,
+}
+
 /// Answer of `rpc.methods`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct MethodsAnswer {
@@ -287,6 +298,25 @@ impl Serialize for Response<'_> {
             Ok(answer) => map.serialize_entry("result", answer)?,
             Err(error) => map.serialize_entry("error", error)?,
         }
+        map.end()
+    }
+}
+
+/// Something that is told without having been asked for: a line of its own.
+#[derive(Debug)]
+pub struct Notification<'a, P> {
+    /// What it is.
+    pub method: &'static str,
+    /// The rest.
+    pub params: &'a P,
+}
+
+impl<P: Serialize> Serialize for Notification<'_, P> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(Some(3))?;
+        map.serialize_entry("jsonrpc", "2.0")?;
+        map.serialize_entry("method", self.method)?;
+        map.serialize_entry("params", self.params)?;
         map.end()
     }
 }

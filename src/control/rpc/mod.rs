@@ -29,8 +29,8 @@ mod request;
 use std::time::Duration;
 
 pub use self::answer::{
-    Answer, Applied, Difference, HealthAnswer, LookupAnswer, Made, Match, MethodsAnswer, PolicyAnswer, Rehearsed,
-    Reloaded, Remark, Response, VersionAnswer, VmAnswer, VmEntry, VmsAnswer, Waiting,
+    Answer, Applied, Difference, HealthAnswer, LookupAnswer, Made, Match, MethodsAnswer, Notification, PolicyAnswer,
+    Rehearsed, Reloaded, Remark, Response, VersionAnswer, VmAnswer, VmEntry, VmsAnswer, Waiting, WatchAnswer,
 };
 pub(in crate::control) use self::error::{ECHO_CHARS_MAX, explained};
 pub use self::error::{Kind, RpcError};
@@ -72,6 +72,15 @@ pub struct Guard {
     /// Nothing was changed since this revision.
     pub revision: Option<Revision>,
     /// The process has not been started anew.
+    pub boot: Option<Boot>,
+}
+
+/// From where a watcher wants to be told of changes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Watch {
+    /// What came after this revision; what comes from now on if nothing is said.
+    pub from: Option<Revision>,
+    /// Of which run of the process that is.
     pub boot: Option<Boot>,
 }
 
@@ -177,6 +186,8 @@ pub enum Call {
     },
     /// `history`
     History(Recall),
+    /// `watch`
+    Watch(Watch),
     /// `health`
     Health,
     /// `rpc.methods`

@@ -7,11 +7,11 @@ use std::time::{Duration, Instant};
 
 use super::lines::{Lines, Next};
 use super::queue::Handle;
-use super::{CHUNK_BYTES, Limits, peer, refuse};
+use super::{CHUNK_BYTES, Limits, peer, refuse, watch};
 use crate::control::handler::{Asked, Wanted};
 use crate::control::history::Who;
 use crate::control::reading;
-use crate::control::rpc::{self, Answer, Batch, Id, Kind, Line, Request, Response, RpcError};
+use crate::control::rpc::{self, Answer, Batch, Id, Kind, Line, Request, Response, RpcError, Watch, WatchAnswer};
 
 /// Answers a client until it goes, or must go.
 pub(super) fn hold(stream: &UnixStream, handle: &Handle, limits: &Limits) -> io::Result<()> {
@@ -45,7 +45,11 @@ fn converse(stream: &UnixStream, out: &mut BufWriter<Timed<'_>>, handle: &Handle
             Line::Blank => continue,
             Line::One(request) => {
                 let Request { id, call } = *request;
-                let outcome = call.map(|call| Asked::of(call, who)).and_then(|asked| answer(asked, handle));
+                let asked = call.map(|call| Asked::of(call, who));
+                if let (Some(id), Ok(Asked::Watch(watch))) = (&id, &asked) {
+                    return follow(stream, out, handle, limits, id, *watch);
+                }
+                let outcome = asked.and_then(|asked| answer(asked, handle));
                 let Some(id) = id else { continue };
                 write(out, &id, &outcome)?;
                 out.write_all(b"\n")?;
@@ -62,8 +66,28 @@ fn answer(asked: Asked, handle: &Handle) -> Result<Answer<'_>, RpcError> {
         Asked::Change(wanted) => handle.change(vec![wanted]).pop().unwrap_or_else(unanswered).map(Answer::from),
         Asked::Reload(guard, who) => handle.reload(guard, who).map(Answer::Reloaded),
         Asked::Sync(call, who) => handle.sync(call, who).map(Answer::Sync),
+        Asked::Watch(_) => {
+            let message = "`watch` takes a connection for itself: send it alone, with an `id`";
+            Err(RpcError::new(Kind::InvalidRequest, message))
+        }
         Asked::Question(call) => reading::answer(handle, call),
     }
+}
+
+/// Answers `watch`, and what it is told from then on.
+fn follow(
+    stream: &UnixStream,
+    out: &mut BufWriter<Timed<'_>>,
+    handle: &Handle,
+    limits: &Limits,
+    id: &Id,
+    watch: Watch,
+) -> io::Result<()> {
+    let Some((place, revision, boot)) = handle.run(move |state| state.watch(watch)) else { return Ok(()) };
+    write(out, id, &Ok(Answer::Watching(WatchAnswer { revision, boot })))?;
+    out.write_all(b"\n")?;
+    out.flush()?;
+    watch::stream(stream, out, handle, boot, place, limits.answer)
 }
 
 /// The answers of a batch as one array; no array if there are none. Changes that follow each other are made together; whatever
@@ -126,7 +150,7 @@ fn unanswered() -> Result<rpc::Made, RpcError> {
 }
 
 /// A stream whose other side has so long for the whole of something, and so long for each piece of it.
-struct Timed<'a> {
+pub(super) struct Timed<'a> {
     stream: &'a UnixStream,
     piece: Duration,
     until: Instant,
@@ -138,7 +162,7 @@ impl<'a> Timed<'a> {
     }
 
     /// From now on there is that long for all that comes.
-    fn allow(&mut self, whole: Duration) {
+    pub(super) fn allow(&mut self, whole: Duration) {
         self.until = Instant::now() + whole;
     }
 

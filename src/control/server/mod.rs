@@ -9,6 +9,7 @@
 mod conversation;
 mod lines;
 mod queue;
+mod watch;
 
 use std::collections::HashMap;
 use std::io::{self, Write};
@@ -114,7 +115,8 @@ impl Server {
         let shared = Arc::new(Shared { socket, limits, stopping, connections: Clients::default() });
         let heartbeats = ["control", "control-accept"].map(|name| Arc::new(Heartbeat::new(name)));
         let [owner, listener] = heartbeats.clone();
-        let control = spawn(owner.name(), move || queue::serve(state, &queue, &owner))?;
+        let handle_too = handle.clone();
+        let control = spawn(owner.name(), move || queue::serve(state, &queue, handle_too.bell(), &owner))?;
         let (shared_too, handle_too) = (shared.clone(), handle.clone());
         let mut server = Self { shared, handle, listener: None, control: Some(control), heartbeats };
         let accept = move || accept(&shared_too, &handle_too, &listener);

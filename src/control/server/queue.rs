@@ -10,6 +10,7 @@ use std::time::Instant;
 
 use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, bounded};
 
+use super::watch::Bell;
 use crate::control::handler::{self, State, Wanted};
 use crate::control::history::{Entry, Recall, Who};
 use crate::control::inventory::collector::Collector;
@@ -44,12 +45,14 @@ pub struct Handle {
     stopping: Arc<AtomicBool>,
     reload: Option<Reload>,
     collector: Arc<Collector>,
+    bell: Arc<Bell>,
 }
 
 /// The way to a control thread that will own this state, and what comes by it.
 pub(super) fn open(stopping: Arc<AtomicBool>, state: &State) -> (Handle, Receiver<Job>) {
     let (jobs, queue) = bounded(JOBS_MAX);
-    (Handle { jobs, stopping, reload: state.reload().cloned(), collector: state.collector() }, queue)
+    let (reload, collector) = (state.reload().cloned(), state.collector());
+    (Handle { jobs, stopping, reload, collector, bell: Arc::default() }, queue)
 }
 
 impl Handle {
@@ -93,6 +96,11 @@ impl Handle {
         inventory::answer(&mut self.clone(), &self.collector, call, who)
     }
 
+    /// What is rung when something was changed.
+    pub(super) fn bell(&self) -> &Bell {
+        &self.bell
+    }
+
     pub(super) fn is_stopping(&self) -> bool {
         self.stopping.load(Ordering::Acquire)
     }
@@ -127,13 +135,18 @@ fn gone() -> RpcError {
 }
 
 /// The control thread, until it is told to quit.
-pub(super) fn serve(mut state: State, queue: &Receiver<Job>, heart: &Heartbeat) -> State {
+pub(super) fn serve(mut state: State, queue: &Receiver<Job>, bell: &Bell, heart: &Heartbeat) -> State {
     let mut reads = VecDeque::new();
+    let mut told = state.history_end();
     loop {
         heart.beat();
         let now = Instant::now();
         state.undo_unconfirmed(now);
         state.collector().expire(now);
+        if told != state.history_end() {
+            told = state.history_end();
+            bell.ring();
+        }
         let first = match reads.is_empty() {
             true => match queue.recv_timeout(PERIOD) {
                 Ok(job) => Some(job),
