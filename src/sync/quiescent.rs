@@ -85,6 +85,9 @@ impl Grace {
 
     /// Whether no worker reads anything older than `generation` any more, now and for ever.
     ///
+    /// A yes stands, though who asks once more may get a no: from a worker that comes online and does not know yet
+    /// what it will read. Ask until the first yes, and act on that.
+    ///
     /// # States
     /// `generation` is published, and the caller knows it from the writer.
     #[must_use]

@@ -5,6 +5,7 @@
 //! ```
 
 use std::net::Ipv4Addr;
+use std::time::{Duration, Instant};
 
 use shuttle::rand::{Rng, thread_rng};
 use shuttle::thread;
@@ -48,9 +49,8 @@ fn check(snapshot: VmSnapshot<'_>) {
 }
 
 fn change(writer: &mut Writer) {
-    while !writer.try_settle() {
-        thread::yield_now();
-    }
+    // What has settled is over for good, though a worker comes online before the next batch begins.
+    writer.settle(Instant::now() + Duration::from_secs(3600)).unwrap();
     let rolled_back = thread_rng().gen_bool(0.25);
     let next = writer.generation().0 + 1;
     let mut batch = writer.begin().unwrap();

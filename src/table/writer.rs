@@ -217,9 +217,15 @@ impl Writer {
         if self.published_at.is_none() {
             return true;
         }
-        if !self.table.grace.is_over(self.generation) {
-            return false;
+        let over = self.table.grace.is_over(self.generation);
+        if over {
+            self.finish();
         }
+        over
+    }
+
+    /// Ends the published batch: its grace period is over.
+    fn finish(&mut self) {
         self.published_at = None;
         let marks = Marks { old: valid_in(Generation(self.generation.0 ^ 1)), new: valid_in(self.generation) };
         self.narrow.settle(&self.table.narrow, marks);
@@ -227,7 +233,6 @@ impl Writer {
         self.filter.settle(&self.table.filter);
         self.table.lengths.store(marks.old, &self.books.lengths);
         self.level_states(marks.new);
-        true
     }
 
     /// Waits until the published batch is in force on every worker, and returns how long that took from its
@@ -250,7 +255,7 @@ impl Writer {
             }
         }
         let in_force = published_at.elapsed();
-        self.try_settle();
+        self.finish(); // Not `try_settle`, which asks again: a worker that comes online just now would say no.
         Ok(in_force)
     }
 

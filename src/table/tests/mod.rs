@@ -1,6 +1,7 @@
 //! What the table promises, one sentence a test.
 
 use std::net::IpAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -335,6 +336,15 @@ fn errors_speak_to_operators() {
     assert!(Table::create(Capacity { vms: 1, keys: u32::MAX }, 1).is_err());
 }
 
+/// Says that the writer is gone, also if it failed: readers would wait for its last batch for ever.
+struct EndOf<'a>(&'a AtomicBool);
+
+impl Drop for EndOf<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
 #[test]
 fn readers_see_batches_whole_while_the_writer_runs_at_full_speed() {
     const PAIRS: u32 = 16;
@@ -359,11 +369,13 @@ fn readers_see_batches_whole_while_the_writer_runs_at_full_speed() {
         }
         generation
     };
+    let gone = AtomicBool::new(false);
     thread::scope(|scope| {
         for mut reader in readers {
+            let gone = &gone;
             scope.spawn(move || {
                 let mut turns = 0u32;
-                while check(reader.snapshot()) < BATCHES {
+                while check(reader.snapshot()) < BATCHES && !gone.load(Ordering::Relaxed) {
                     turns += 1;
                     if turns.is_multiple_of(1000) {
                         reader.go_offline(); // A nap.
@@ -372,9 +384,11 @@ fn readers_see_batches_whole_while_the_writer_runs_at_full_speed() {
                 }
             });
         }
+        let _end = EndOf(&gone);
         let mut state = writer.snapshot().state(VmIndex(0));
         for generation in 1..=BATCHES {
-            writer.settle(Instant::now() + Duration::from_secs(60)).unwrap();
+            // A reader that failed is offline. One that has not had the CPU yet is waited for, however long.
+            while writer.settle(Instant::now()).is_err() {}
             let mut batch = writer.begin().unwrap();
             let half = u32::from(generation.is_multiple_of(2));
             state.class = ClassId((generation & 0xff) as u8);
