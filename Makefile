@@ -70,12 +70,13 @@ bench: build ## measure throughput against testpmd (BENCH_ARGS are passed on)
 packages: ## do the packages that docs/operate.md names start the box? (root, mmdebstrap, network)
 	scripts/test-packages
 
-install: ## install what `make build` built: binary, systemd unit, default configuration
+install: ## install what `make build` built: binary, systemd unit, log rotation, default configuration
 	@test -x $(BINARY) || { echo "run 'make build' first (as an ordinary user)" >&2; exit 1; }
 	install -D -m 0755 $(BINARY) $(DESTDIR)$(PREFIX)/bin/portcullis
 	install -d -m 0755 $(DESTDIR)$(UNITDIR)
 	sed 's|/usr/bin/portcullis|$(PREFIX)/bin/portcullis|' packaging/portcullis.service \
 	    > $(DESTDIR)$(UNITDIR)/portcullis.service
 	chmod 0644 $(DESTDIR)$(UNITDIR)/portcullis.service
+	install -D -m 0644 packaging/portcullis.logrotate $(DESTDIR)$(SYSCONFDIR)/logrotate.d/portcullis
 	test -e $(DESTDIR)$(SYSCONFDIR)/portcullis/portcullis.toml || \
 	    install -D -m 0644 packaging/portcullis.toml $(DESTDIR)$(SYSCONFDIR)/portcullis/portcullis.toml

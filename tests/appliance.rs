@@ -1,5 +1,6 @@
 //! The real binary over DPDK, driven as an operator drives it: command lines in, exit codes, documents and captures out.
 //!
+//! - `authority`: who may do what over the control socket, and what is written down of it (root only)
 //! - `replay`: captures through the box, every byte and every counter
 //! - `captures`: captures of every kind, by file and by pipe, and where they go
 //! - `input`: what cannot be is refused, with the offender's name and the documented exit code
@@ -15,10 +16,12 @@
 //! Nothing here depends on how long something takes: tests wait for conditions, with generous limits. Where frames
 //! flow, a test ends with the balance, computed from the document and not only read from its `balanced`.
 //!
-//! Devices are DPDK's virtual ones, so neither a NIC nor huge pages are needed, and but for `netns` no root.
+//! Devices are DPDK's virtual ones, so neither a NIC nor huge pages are needed, and root only where it is said.
 #![cfg(feature = "dpdk")]
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a test may fail by panic")]
 
+#[path = "appliance/authority.rs"]
+mod authority;
 #[path = "appliance/captures.rs"]
 mod captures;
 #[path = "appliance/daemon.rs"]

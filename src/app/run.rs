@@ -5,6 +5,7 @@
 //! no more frames, then the ports. [`watch`](super::watch) sees to it that every thread goes round, and that the stop ends.
 
 use std::io;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
@@ -24,6 +25,8 @@ use super::watch::signals::Signals;
 use super::watch::steps::Steps;
 use crate::config::{self, Config};
 use crate::control::State;
+use crate::control::audit::AuditLog;
+use crate::control::roles::Roles;
 use crate::control::server::Server;
 use crate::control::socket::{Socket, SocketError};
 use crate::failure::{Cause, Failure};
@@ -55,6 +58,7 @@ impl Run {
         let Prepared { eal_arguments, cores, plan, config, settings, vms, alarms } = self.asked.prepare()?;
         alarms.iter().for_each(|alarm| error!("{alarm}"));
         let socket = Socket::take(&config.control.socket).map_err(socket_failure)?;
+        let audit = config.control.audit.as_deref().map(audit_log).transpose()?;
         // Nobody else has the store from now on.
         let stored = store::open(config.store.path.as_deref(), exit_code);
         info!("{cores}");
@@ -79,15 +83,21 @@ impl Run {
         signals.take_over_real_time().map_err(refused)?;
         let board = Arc::new(Board::new(config.links.len()));
         let ledger = Arc::new(ledger(&config, &engine.shared, &board));
-        let state = State::new(registry, Arc::clone(&ledger))
+        let roles = roles(&config);
+        roles.unknown().iter().for_each(|unknown| warn!("{unknown}"));
+        let mut state = State::new(registry, Arc::clone(&ledger))
             .with_dpdk_version(eal.version())
             .with_sync_remove_max_percent(config.control.sync_remove_max_percent)
-            .with_reload(reload::of(self.asked.config.clone(), config.clone()));
+            .with_reload(reload::of(self.asked.config.clone(), config.clone()))
+            .with_roles(roles);
+        if let Some(audit) = &audit {
+            state = state.with_audit(audit.audit());
+        }
         let server = Server::start(socket, state)
             .map_err(|error| Failure::new(Cause::Os, format_args!("the control socket cannot be served: {error}")))?;
         let links = LinkThread::start(&config, &engine.shared, &board).map_err(refused)?;
         life.running(Running {
-            threads: threads(&engine.shared, &server, &links),
+            threads: threads(&engine.shared, &server, &links, audit.as_ref()),
             status: Box::new(status(&config, engine.shared.blocks.len(), board)),
             counters: {
                 let ledger = Arc::clone(&ledger);
@@ -109,7 +119,7 @@ impl Run {
         };
         info!("stopping");
         life.stopping();
-        Ok(stop(&life, Parts { server, engine, links, ledger, session }, fault))
+        Ok(stop(&life, Parts { server, audit, engine, links, ledger, session }, fault))
     }
 }
 
@@ -125,6 +135,7 @@ pub struct Ended {
 /// Everything that has to be stopped.
 struct Parts {
     server: Server,
+    audit: Option<AuditLog>,
     engine: Engine,
     links: LinkThread,
     ledger: Arc<Ledger>,
@@ -133,9 +144,12 @@ struct Parts {
 
 /// The orderly stop. What does not end is left as it is, and everything that does not need it is stopped all the same.
 fn stop(life: &Life, parts: Parts, fault: Option<String>) -> Ended {
-    let Parts { server, mut engine, links, ledger, session } = parts;
+    let Parts { server, audit, mut engine, links, ledger, session } = parts;
     let mut steps = Steps::new(life.heart());
     let state = steps.take("the control socket", move || server.stop());
+    if let Some(audit) = audit {
+        steps.take("the audit log", move || audit.close());
+    }
     let engine = steps.take("the workers", move || {
         engine.halt();
         engine
@@ -193,14 +207,15 @@ fn ledger(config: &Config, shared: &Shared, board: &Arc<Board>) -> Ledger {
 }
 
 /// Everything that must go round, but for the main thread and the one that watches.
-fn threads(shared: &Arc<Shared>, server: &Server, links: &LinkThread) -> Vec<Thread> {
+fn threads(shared: &Arc<Shared>, server: &Server, links: &LinkThread, audit: Option<&AuditLog>) -> Vec<Thread> {
     let workers = (0..shared.blocks.len()).map(|worker| {
         let shared = Arc::clone(shared);
         Thread::worker(worker, move || shared.turns(worker))
     });
     let control = server.heartbeats().iter().map(|heart| Thread::needed(Arc::clone(heart)));
     let links = std::iter::once(Thread::in_a_driver(Arc::clone(&links.heart)));
-    workers.chain(control).chain(links).chain(log::heartbeat().map(Thread::dispensable)).collect()
+    let audit = audit.map(|audit| Thread::dispensable(audit.heart()));
+    workers.chain(control).chain(links).chain(log::heartbeat().map(Thread::dispensable)).chain(audit).collect()
 }
 
 /// How it goes, in a line for the supervisor.
@@ -223,6 +238,21 @@ fn status(config: &Config, workers: usize, board: Arc<Board>) -> impl Fn() -> St
             lost => status + &format!("; {lost} line(s) of the log are lost"),
         }
     }
+}
+
+/// Who may do what.
+fn roles(config: &Config) -> Roles {
+    match config.control.roles.clone() {
+        Some(config::Roles { read, write, admin }) => Roles::new(read, write, admin),
+        None => Roles::default(),
+    }
+}
+
+fn audit_log(path: &Path) -> Result<AuditLog, Failure> {
+    AuditLog::open(path).map_err(|error| {
+        let message = format_args!("the audit log {} (`control.audit`) cannot be opened: {error}", path.display());
+        Failure::new(Cause::Os, message)
+    })
 }
 
 fn socket_failure(error: SocketError) -> Failure {

@@ -7,7 +7,7 @@ use crate::control::rpc::VmEntry;
 use crate::model::{Direction, Mode, Revision};
 use crate::policy::{DropReason, Observed, Tally};
 use crate::telemetry::counters::VmCounts;
-use crate::telemetry::report::{Both, DaemonReport, Judged, LinkReport, Named, PortReport, Report};
+use crate::telemetry::report::{AuditReport, Both, DaemonReport, Judged, LinkReport, Named, PortReport, Report};
 use crate::text::plain;
 
 /// Which VMs come first, and how many.
@@ -45,6 +45,11 @@ pub(super) fn report(report: &Report, before: Before<'_>, rank: Rank, page: Page
         if let Some(trouble) = daemon.store.as_ref().and_then(|store| store.trouble.as_ref()) {
             text += &(page.notice(&page.wrapped(&format!("The store: {}", plain(trouble, 400)), 0)) + "\n\n");
         }
+        if let Some(AuditReport { records_lost, trouble }) = daemon.audit.as_ref().filter(|it| it.records_lost > 0) {
+            let trouble = trouble.as_ref().map(|trouble| format!(": {}", plain(trouble, 400))).unwrap_or_default();
+            let words = format!("{records_lost} record(s) of the audit log are lost{trouble}");
+            text += &(page.notice(&page.wrapped(&words, 0)) + "\n\n");
+        }
     }
     text += &links(report, before, page);
     text += &counted("dropped because", &report.reasons, &DropReason::ALL.map(|it| (it.name(), it.meaning())), page)
@@ -64,7 +69,7 @@ pub(super) fn report(report: &Report, before: Before<'_>, rank: Rank, page: Page
 
 /// The daemon itself, in a sentence.
 fn serving(daemon: &DaemonReport) -> String {
-    let DaemonReport { boot, uptime_s, table, changes, store, mode: _ } = daemon;
+    let DaemonReport { boot, uptime_s, table, changes, store, mode: _, audit: _ } = daemon;
     let mut text = format!("Up {}, boot {boot}; ", duration(*uptime_s));
     text += &format!("{} of {} VMs, {} of {} keys", table.vms, table.vms_max, table.keys, table.keys_max);
     if changes.count > 0 {

@@ -43,10 +43,13 @@ impl Config {
         if self.dpdk.file_prefix.is_empty() || self.dpdk.file_prefix.contains(['/', '%', ' ']) {
             faults.add("dpdk.file_prefix", "a name without `/`, `%` and blanks is needed");
         }
-        if let Some(path) = &self.store.path
-            && (path.file_name().is_none() || *path == self.control.socket)
-        {
-            faults.add("store.path", format!("`{}` is no name for a file of its own", path.display()));
+        let mut taken = vec![&self.control.socket];
+        for (key, path) in [("store.path", &self.store.path), ("control.audit", &self.control.audit)] {
+            let Some(path) = path else { continue };
+            if path.file_name().is_none() || taken.contains(&path) {
+                faults.add(key, format!("`{}` is no name for a file of its own", path.display()));
+            }
+            taken.push(path);
         }
         faults.0
     }

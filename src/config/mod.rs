@@ -18,6 +18,7 @@ use serde::Deserialize;
 pub use device::Device;
 
 use crate::failure::{Cause, Failure};
+use crate::model::Principal;
 use crate::policy::Settings;
 use crate::policy::document::{ClassSection, Document, LinkSection, PolicySection, Via, VlanKey, VlanScope, Wrong};
 use crate::text::suggestion;
@@ -181,6 +182,22 @@ pub struct Control {
     pub socket: PathBuf,
     /// How many of a hundred VMs a `sync` may remove unless forced.
     pub sync_remove_max_percent: u8,
+    /// Who may do what; whoever may connect may do everything if nothing is said.
+    pub roles: Option<Roles>,
+    /// The file where every change and refusal is written down.
+    pub audit: Option<PathBuf>,
+}
+
+/// `[control.roles]`
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Roles {
+    /// Who may ask.
+    pub read: Vec<Principal>,
+    /// Who may change VMs, too.
+    pub write: Vec<Principal>,
+    /// Who may change policy, too.
+    pub admin: Vec<Principal>,
 }
 
 /// `[store]`
@@ -198,7 +215,7 @@ pub const DEFAULT_SOCKET: &str = "/run/portcullis/control.sock";
 
 impl Default for Control {
     fn default() -> Self {
-        Self { socket: DEFAULT_SOCKET.into(), sync_remove_max_percent: 20 }
+        Self { socket: DEFAULT_SOCKET.into(), sync_remove_max_percent: 20, roles: None, audit: None }
     }
 }
 

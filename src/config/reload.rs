@@ -26,6 +26,8 @@ impl Config {
         let (was, is) = (&self.control, &new.control);
         let key = "control.sync_remove_max_percent";
         compare(key.into(), was.sync_remove_max_percent == is.sync_remove_max_percent);
+        compare("control.roles".into(), was.roles == is.roles);
+        compare("control.audit".into(), was.audit == is.audit);
         compare("store.path".into(), self.store.path == new.store.path);
         // Links are told apart by their place: it is in the statistics and in the snapshot.
         if self.link_names() != new.link_names() {
@@ -90,9 +92,17 @@ mod tests {
             ),
             (
                 format!(
-                    "[table]\nvms = 5\nkeys = 5\n[control]\nsocket = \"/x\"\nsync_remove_max_percent = 5\n[store]\npath = \"/y\"\n{link}"
+                    "[table]\nvms = 5\nkeys = 5\n[control]\nsocket = \"/x\"\nsync_remove_max_percent = 5\naudit = \"/z\"\nroles = {{ read = [\"*\"] }}\n[store]\npath = \"/y\"\n{link}"
                 ),
-                vec!["table.vms", "table.keys", "control.socket", "control.sync_remove_max_percent", "store.path"],
+                vec![
+                    "table.vms",
+                    "table.keys",
+                    "control.socket",
+                    "control.sync_remove_max_percent",
+                    "control.roles",
+                    "control.audit",
+                    "store.path",
+                ],
             ),
         ] {
             assert_eq!(running.needs_restart(&parse(&text)), keys, "{text}");

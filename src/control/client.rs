@@ -88,6 +88,7 @@ impl ClientError {
             Self::Refused(refusal) => match refusal.kind() {
                 "not_in_force" | "shutting_down" | "too_many_connections" => Cause::Unavailable,
                 "internal" => Cause::Bug,
+                "forbidden" => Cause::Permission,
                 _ => Cause::Refused,
             },
         }

@@ -38,6 +38,13 @@ pub enum Problem {
         /// For people.
         message: String,
     },
+    /// Records of the audit log were lost.
+    AuditRecordsLost {
+        /// How many, since the start.
+        records: u64,
+        /// For people.
+        message: String,
+    },
     /// Some frame was neither sent nor dropped for a reason.
     Unbalanced {
         /// For people.
@@ -54,6 +61,7 @@ impl Problem {
             | Self::NotDurable { message }
             | Self::StoreDegraded { message }
             | Self::LogLinesLost { message, .. }
+            | Self::AuditRecordsLost { message, .. }
             | Self::Unbalanced { message } => message,
         }
     }
@@ -81,6 +89,12 @@ pub(super) fn answer(overview: &Overview) -> HealthAnswer {
     if report.log_lines_lost > 0 {
         let lines = report.log_lines_lost;
         problems.push(Problem::LogLinesLost { lines, message: format!("{lines} line(s) of the log are lost") });
+    }
+    if let Some(audit) = overview.daemon.audit.as_ref().filter(|audit| audit.records_lost > 0) {
+        let records = audit.records_lost;
+        let trouble = audit.trouble.as_deref().map(|trouble| format!(": {trouble}")).unwrap_or_default();
+        let message = format!("{records} record(s) of the audit log are lost{trouble}");
+        problems.push(Problem::AuditRecordsLost { records, message });
     }
     if !report.balanced {
         let message = "some frames were neither sent nor dropped for a reason; please report it".to_owned();

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use tracing::info;
 
+use super::audit::Audit;
 use crate::model::{Boot, Revision};
 use crate::policy::Settings;
 use crate::policy::document::Document;
@@ -116,6 +117,14 @@ pub struct History {
     /// The newest revision of which something is forgotten.
     forgotten: Revision,
     newest: Revision,
+    /// Where everything is written down as well, and as of which run of the process.
+    audit: Option<(Audit, Boot)>,
+}
+
+/// Now, in milliseconds since 1970.
+pub(super) fn now_ms() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis());
+    u64::try_from(since).unwrap_or(u64::MAX)
 }
 
 /// Which entries are wanted.
@@ -136,10 +145,20 @@ impl History {
         Self { forgotten: revision, newest: revision, ..Self::default() }
     }
 
+    /// Writes everything down as well, of this run of the process.
+    pub fn audited_by(&mut self, audit: Audit, boot: Boot) {
+        self.audit = Some((audit, boot));
+    }
+
+    /// Where everything is written down.
+    #[must_use]
+    pub fn audit(&self) -> Option<&(Audit, Boot)> {
+        self.audit.as_ref()
+    }
+
     /// Remembers a change that is published now.
     pub fn remember(&mut self, change: Committed, by: By) {
-        let at_ms = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis());
-        let at_ms = u64::try_from(at_ms).unwrap_or(u64::MAX);
+        let at_ms = now_ms();
         let Committed { revision, vms, settings, .. } = change;
         if let Some(settings) = settings {
             let By { who: Who { uid, pid }, method } = by;
@@ -161,7 +180,11 @@ impl History {
             self.forgotten = oldest.revision;
         }
         self.newest = revision;
-        self.entries.push_back(Entry { number: self.next, revision, at_ms, by, what });
+        let entry = Entry { number: self.next, revision, at_ms, by, what };
+        if let Some((audit, boot)) = &self.audit {
+            audit.made(*boot, entry.clone());
+        }
+        self.entries.push_back(entry);
         self.next += 1;
     }
 

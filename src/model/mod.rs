@@ -6,10 +6,12 @@ mod direction;
 mod ids;
 mod key;
 mod mac;
+mod role;
 mod set;
 
 pub use self::direction::{Direction, Mode, Way};
 pub use self::ids::{Boot, ClassId, LinkIndex, Revision, Scope, VlanId, VmIndex};
 pub use self::key::{Address, Key};
 pub use self::mac::MacAddr;
+pub use self::role::{Principal, Role};
 pub use self::set::FrameSet;

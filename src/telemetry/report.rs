@@ -79,6 +79,18 @@ pub struct DaemonReport {
     /// What keeps changes on disk; none if there is no store.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub store: Option<StoreReport>,
+    /// How the audit log goes; none if there is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub audit: Option<AuditReport>,
+}
+
+/// How the audit log goes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AuditReport {
+    /// Records that could not be written, since the start.
+    pub records_lost: u64,
+    /// Why nothing can be written now, in words.
+    pub trouble: Option<String>,
 }
 
 /// What keeps changes on disk.

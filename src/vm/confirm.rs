@@ -34,6 +34,12 @@ impl Unconfirmed {
         }
     }
 
+    /// Whether it changed more than VMs.
+    #[must_use]
+    pub fn is_about_policy(&self) -> bool {
+        self.settings.is_some()
+    }
+
     /// What makes it undone.
     pub(super) fn way_back(&self) -> impl Iterator<Item = Edit> + '_ {
         let vms = self.vms.iter().map(|(id, vm)| Edit::Restore(id.clone(), vm.clone()));

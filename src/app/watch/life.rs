@@ -5,6 +5,7 @@
 //! thread makes that stop, so when it is the one that stands still, the watching thread says so, prints the counters as far
 //! as they are known, and ends the process itself.
 
+use std::ops::Deref;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
@@ -67,8 +68,8 @@ impl Thread {
 
     /// One whose silence costs words and nothing else.
     #[must_use]
-    pub fn dispensable(heart: &'static Heartbeat) -> Self {
-        Self::new(heart.name().into(), || heart.beats(), STALLED, Then::Say)
+    pub fn dispensable(heart: impl Deref<Target = Heartbeat> + Send + 'static) -> Self {
+        Self::new(heart.name().into(), move || heart.beats(), STALLED, Then::Say)
     }
 
     fn new(name: String, beats: impl Fn() -> u64 + Send + 'static, limit: Ticks, then: Then) -> Self {

@@ -15,14 +15,14 @@ use super::State;
 use crate::control::history::{By, Who};
 use crate::control::inventory::collector::Inventory;
 use crate::control::inventory::{SyncCall, edits};
+use crate::control::roles::forbidden;
 use crate::control::rpc::{Applied, Call, Difference, Guard, Kind, Made, Rehearsed, RpcError, Watch};
-use crate::model::{Boot, Revision, VmIndex};
+use crate::model::{Boot, Revision, Role, VmIndex};
 use crate::policy::Settings;
 use crate::policy::document::Document;
 use crate::table::NotSettled;
 use crate::vm::edit::{Change, Edit, EditError};
 use crate::vm::journal::{Committed, WayBack};
-use crate::vm::policy::PolicyEdit;
 use crate::vm::record::VmId;
 use crate::vm::registry::Registry;
 
@@ -46,8 +46,8 @@ enum Act {
     Try(Vec<Edit>, WayBack),
     /// These edits, to be undone after so long unless they are confirmed.
     MakeUnconfirmed(Vec<Edit>, Duration),
-    /// To end the wait for a confirmation.
-    End(Verdict),
+    /// To end the wait for a confirmation, in a role.
+    End(Verdict, Role),
     /// To make VMs as an inventory has them: these, and those that were changed since a revision.
     Sync(Arc<Inventory>, Vec<VmId>, Option<Revision>),
 }
@@ -62,7 +62,8 @@ pub enum Verdict {
 }
 
 impl Verdict {
-    fn method(self) -> &'static str {
+    /// How that is called.
+    pub(in crate::control) fn method(self) -> &'static str {
         match self {
             Self::Confirmed => "txn.confirm",
             Self::RolledBack => "txn.rollback",
@@ -92,6 +93,11 @@ impl Wanted {
         Self { act: Act::Make(vec![edit]), guard, is_txn: false, asked: Instant::now(), by }
     }
 
+    /// By which call.
+    pub(in crate::control) fn method(&self) -> &'static str {
+        self.by.method
+    }
+
     /// To make VMs as an inventory has them, at this moment: `ids`, and those that were changed since `as_of`.
     pub(in crate::control) fn sync(
         inventory: &Arc<Inventory>,
@@ -112,17 +118,25 @@ impl Wanted {
 }
 
 impl Asked {
-    /// What somebody asks for, at this moment.
+    /// By which method something would be changed; none if nothing would be.
+    pub(in crate::control) fn changes_by(&self) -> Option<&'static str> {
+        match self {
+            Self::Change(wanted) => Some(wanted.method()),
+            Self::Reload(..) => Some("config.reload"),
+            Self::Sync(call, _) => Some(call.method()),
+            Self::Watch(_) | Self::Question(_) => None,
+        }
+    }
+
+    /// What somebody asks for, at this moment, in a role that [allows](Call::needs) it.
     #[must_use]
-    pub fn of(call: Call, who: Who) -> Self {
-        let (method, edit, guard) = match call {
-            Call::VmSet { set, guard } => ("vm.set", Edit::Set(set), guard),
-            Call::VmPatch { id, patch, guard } => ("vm.patch", Edit::Patch(id, patch), guard),
-            Call::VmDelete { id, guard } => ("vm.delete", Edit::Delete(id), guard),
-            Call::PolicyChange { edit, guard } => match *edit {
-                PolicyEdit::Set(_) => ("policy.set", Edit::Policy(edit), guard),
-                PolicyEdit::Patch(_) => ("policy.patch", Edit::Policy(edit), guard),
-            },
+    pub fn of(call: Call, who: Who, role: Role) -> Self {
+        let by = By { who, method: call.method() };
+        let (act, guard, is_txn) = match call {
+            Call::VmSet { set, guard } => (Act::Make(vec![Edit::Set(set)]), guard, false),
+            Call::VmPatch { id, patch, guard } => (Act::Make(vec![Edit::Patch(id, patch)]), guard, false),
+            Call::VmDelete { id, guard } => (Act::Make(vec![Edit::Delete(id)]), guard, false),
+            Call::PolicyChange { edit, guard } => (Act::Make(vec![Edit::Policy(edit)]), guard, false),
             Call::Txn { edits, dry_run, confirm, guard } => {
                 let act = match (dry_run, confirm) {
                     (true, None) => Act::Try(edits, WayBack::Same),
@@ -130,14 +144,9 @@ impl Asked {
                     (false, None) => Act::Make(edits),
                     (false, Some(wait)) => Act::MakeUnconfirmed(edits, wait),
                 };
-                let by = By { who, method: "txn" };
-                return Self::Change(Wanted { act, guard, is_txn: true, asked: Instant::now(), by });
+                (act, guard, true)
             }
-            Call::TxnEnd { verdict, guard } => {
-                let by = By { who, method: verdict.method() };
-                let asked = Instant::now();
-                return Self::Change(Wanted { act: Act::End(verdict), guard, is_txn: false, asked, by });
-            }
+            Call::TxnEnd { verdict, guard } => (Act::End(verdict, role), guard, false),
             Call::ConfigReload { guard } => return Self::Reload(guard, who),
             Call::Sync(call) => return Self::Sync(call, who),
             Call::Watch(watch) => return Self::Watch(watch),
@@ -153,7 +162,7 @@ impl Asked {
                 return Self::Question(call);
             }
         };
-        Self::Change(Wanted::new(edit, guard, By { who, method }))
+        Self::Change(Wanted { act, guard, is_txn, asked: Instant::now(), by })
     }
 }
 
@@ -186,7 +195,8 @@ impl State {
         let unconfirmed = self.registry.unconfirmed().map(|change| change.revision.0).unwrap_or_default();
         let verdict = Verdict::RolledBack;
         let by = By { who, method: verdict.method() };
-        let undo = Wanted { act: Act::End(verdict), guard: Guard::default(), is_txn: false, asked: now, by };
+        let undo =
+            Wanted { act: Act::End(verdict, Role::Admin), guard: Guard::default(), is_txn: false, asked: now, by };
         for outcome in self.change(vec![undo]) {
             match outcome {
                 Ok(_) => warn!("nobody confirmed revision {unconfirmed}: it is undone"),
@@ -296,16 +306,22 @@ impl Group<'_> {
                 let edits = self.state.sync_edits(&inventory, ids, as_of);
                 self.attempt(edits, guard, refusal, Registry::stage).map(|change| self.staged(change, asked, by, None))
             }
-            Act::End(verdict) => self.end(verdict, guard).map(|change| self.staged(change, asked, by, None)),
+            Act::End(verdict, role) => {
+                self.end(verdict, role, guard, by).map(|change| self.staged(change, asked, by, None))
+            }
         };
         self.outcomes.push(outcome);
     }
 
     /// Ends the wait for a confirmation.
-    fn end(&mut self, verdict: Verdict, guard: Guard) -> Result<Change, RpcError> {
+    fn end(&mut self, verdict: Verdict, role: Role, guard: Guard, by: By) -> Result<Change, RpcError> {
         self.state.admit(guard)?;
-        if self.state.registry.unconfirmed().is_none() {
+        let Some(waiting) = self.state.registry.unconfirmed() else {
             return Err(RpcError::new(Kind::NotFound, "no change waits to be confirmed"));
+        };
+        if waiting.is_about_policy() && role < Role::Admin {
+            let what = format!("`{}` of a change of policy", by.method);
+            return Err(forbidden(&what, Role::Admin, Some(role), by.who));
         }
         let change = self.attempt(
             Vec::new(),

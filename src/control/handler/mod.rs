@@ -14,15 +14,19 @@ use std::time::{Duration, Instant};
 use hdrhistogram::Histogram;
 
 pub use self::changes::{Asked, Verdict, Wanted};
+use super::audit::Audit;
 use super::history::{Entry, History, Place, Recall, Watched, Who};
 use super::inventory::collector::Collector;
 #[cfg(feature = "testkit")]
 use super::inventory::{self, Changer};
 use super::reading::{self, Only, Overview, Row, Rows, Source, Take};
 use super::reload::Reload;
+use super::roles::Roles;
 #[cfg(feature = "testkit")]
 use super::rpc::{Answer, Call, Made, Reloaded, WatchAnswer};
 use super::rpc::{Kind, RpcError, Waiting, Watch};
+#[cfg(feature = "testkit")]
+use crate::model::Role;
 use crate::model::{Boot, Revision, VmIndex};
 use crate::policy::Tally;
 use crate::table::NotSettled;
@@ -47,6 +51,7 @@ pub struct State {
     ledger: Arc<Ledger>,
     dpdk: Option<String>,
     reload: Option<Reload>,
+    roles: Arc<Roles>,
     history: History,
     collector: Arc<Collector>,
     patience: Duration,
@@ -76,6 +81,7 @@ impl State {
             ledger,
             dpdk: None,
             reload: None,
+            roles: Arc::default(),
             history: History::since(revision),
             patience: PATIENCE,
             starts: Starts::default(),
@@ -121,6 +127,32 @@ impl State {
         self.reload.as_ref()
     }
 
+    /// Who may do what; everybody everything unless said.
+    #[must_use]
+    pub fn with_roles(mut self, roles: Roles) -> Self {
+        self.roles = Arc::new(roles);
+        self
+    }
+
+    /// Who may do what.
+    #[must_use]
+    pub fn roles(&self) -> &Arc<Roles> {
+        &self.roles
+    }
+
+    /// Writes down what is changed and refused.
+    #[must_use]
+    pub fn with_audit(mut self, audit: Audit) -> Self {
+        self.history.audited_by(audit, self.boot);
+        self
+    }
+
+    /// Where that is written down, and as of which run of the process.
+    #[must_use]
+    pub fn audit(&self) -> Option<&(Audit, Boot)> {
+        self.history.audit()
+    }
+
     /// How long a change waits for every worker; [`PATIENCE`] unless said.
     #[cfg(feature = "testkit")]
     #[must_use]
@@ -150,7 +182,7 @@ impl State {
     /// It is refused, and nothing changed; or it is done but not in force yet (`not_in_force` with `applied` true).
     #[cfg(feature = "testkit")]
     pub fn handle(&mut self, call: Call) -> Result<Answer<'_>, RpcError> {
-        match Asked::of(call, Who::default()) {
+        match Asked::of(call, Who::default(), Role::Admin) {
             Asked::Change(wanted) => self.change(vec![wanted]).remove(0).map(Answer::from),
             Asked::Reload(guard, who) => {
                 let links = self.registry.settings().links.clone();
@@ -223,7 +255,8 @@ impl State {
         });
         let mode = self.registry.settings().mode;
         let uptime_s = self.since.elapsed().as_secs();
-        let daemon = DaemonReport { boot: self.boot, uptime_s, mode, table, changes, store };
+        let audit = self.audit().map(|(audit, _)| audit.report());
+        let daemon = DaemonReport { boot: self.boot, uptime_s, mode, table, changes, store, audit };
         let (revision, dpdk) = (self.registry.revision(), self.dpdk.clone());
         let settings = Arc::clone(self.registry.settings());
         let unconfirmed = self.unconfirmed();

@@ -55,6 +55,19 @@ pub enum SyncCall {
     Abort(SyncId),
 }
 
+impl SyncCall {
+    /// How it is called.
+    pub(in crate::control) fn method(&self) -> &'static str {
+        match self {
+            Self::Begin => "sync.begin",
+            Self::Chunk { .. } => "sync.chunk",
+            Self::Status(_) => "sync.status",
+            Self::Commit(_) => "sync.commit",
+            Self::Abort(_) => "sync.abort",
+        }
+    }
+}
+
 /// `sync.commit`
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Commit {

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::control::rpc::Guard;
-use crate::model::{Boot, Mode, Revision};
+use crate::model::{Boot, Mode, Revision, Role};
 use crate::vm::edit::Edit;
 use crate::vm::record::{VmPatch, VmSet};
 use serde_json::Value;
@@ -152,5 +152,44 @@ fn parameters_are_an_object_of_known_members_each_given_once() {
         let error = refusal(method, params);
         assert_eq!(error.kind, Kind::InvalidParams, "{params}");
         assert!(error.message.contains(words), "{params}: {error}");
+    }
+}
+
+/// The methods that each role adds to those before, as `docs/control.md` has them; and what each method takes, in short.
+#[test]
+fn each_method_needs_the_role_that_the_documentation_says() {
+    let docs = include_str!("../../../docs/control.md");
+    let row = |role: Role| {
+        let begin = format!("| `{role}` | ");
+        docs.lines().find_map(|line| line.strip_prefix(&begin)).unwrap_or_else(|| panic!("no row of {role}"))
+    };
+    for (method, params) in
+        METHODS.into_iter().flat_map(|method| samples(method).iter().map(move |params| (method, params)))
+    {
+        let call = call(method, params).unwrap_or_else(|error| panic!("{method} {params}: {error}"));
+        assert_eq!(call.method(), method);
+        let about_policy = params.contains("policy.patch");
+        let words = match method {
+            "txn" if about_policy => "`txn` with an operation on policy".to_owned(),
+            "txn" => "`txn` of VMs".to_owned(),
+            method if method.starts_with("sync.") && method != "sync.status" => "`sync.*`".to_owned(),
+            method => format!("`{method}`"),
+        };
+        let least = Role::ALL.into_iter().find(|&role| row(role).contains(&words));
+        assert_eq!(least, Some(call.needs()), "{method} {params}");
+    }
+}
+
+fn samples(method: &str) -> &'static [&'static str] {
+    match method {
+        "vm.set" | "vm.patch" | "vm.delete" | "vm.get" => &[r#"{"id":"a"}"#],
+        "vm.lookup" => &[r#"{"ip":"10.0.0.5"}"#],
+        "txn" => &[
+            r#"{"operations":[{"method":"vm.delete","params":{"id":"a"}}]}"#,
+            r#"{"operations":[{"method":"vm.delete","params":{"id":"a"}},{"method":"policy.patch","params":{}}],"dry_run":true}"#,
+        ],
+        "sync.chunk" => &[r#"{"sync":1,"at":0,"vms":[]}"#],
+        "sync.status" | "sync.commit" | "sync.abort" => &[r#"{"sync":1}"#],
+        _ => &["{}"],
     }
 }

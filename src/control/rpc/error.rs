@@ -43,6 +43,8 @@ pub enum Kind {
     PendingConfirm,
     /// A sync would remove more VMs than it may.
     TooManyRemoved,
+    /// The role of who asks does not allow it.
+    Forbidden,
 }
 
 impl Kind {
@@ -67,6 +69,7 @@ impl Kind {
             Self::Configuration => "configuration",
             Self::PendingConfirm => "pending_confirm",
             Self::TooManyRemoved => "too_many_removed",
+            Self::Forbidden => "forbidden",
         }
     }
 
@@ -91,6 +94,7 @@ impl Kind {
             Self::Configuration => -32009,
             Self::PendingConfirm => -32010,
             Self::TooManyRemoved => -32011,
+            Self::Forbidden => -32012,
         }
     }
 }
@@ -112,6 +116,12 @@ impl RpcError {
     #[must_use]
     pub fn new(kind: Kind, message: impl AsRef<str>) -> Self {
         Self { kind, message: plain(message.as_ref(), MESSAGE_CHARS_MAX), data: Vec::new() }
+    }
+
+    /// Whether it was done all the same.
+    #[must_use]
+    pub fn is_applied(&self) -> bool {
+        self.data.iter().any(|(name, value)| *name == "applied" && *value == Value::Bool(true))
     }
 
     /// Adds a member to `data`.

@@ -39,7 +39,7 @@ use super::handler::Verdict;
 use super::history::Recall;
 use super::inventory::SyncCall;
 pub use super::params::METHODS;
-use crate::model::{Address, Boot, Revision, Scope};
+use crate::model::{Address, Boot, Revision, Role, Scope};
 use crate::policy::Tally;
 use crate::vm::edit::Edit;
 use crate::vm::policy::PolicyEdit;
@@ -194,4 +194,60 @@ pub enum Call {
     Methods,
     /// `version`
     Version,
+}
+
+impl Call {
+    /// How it is called.
+    #[must_use]
+    pub fn method(&self) -> &'static str {
+        match self {
+            Self::VmSet { .. } => "vm.set",
+            Self::VmPatch { .. } => "vm.patch",
+            Self::VmDelete { .. } => "vm.delete",
+            Self::VmGet { .. } => "vm.get",
+            Self::VmLookup { .. } => "vm.lookup",
+            Self::VmList { .. } => "vm.list",
+            Self::Txn { .. } => "txn",
+            Self::TxnEnd { verdict, .. } => verdict.method(),
+            Self::Sync(call) => call.method(),
+            Self::PolicyGet => "policy.get",
+            Self::PolicyChange { edit, .. } => match **edit {
+                PolicyEdit::Set(_) => "policy.set",
+                PolicyEdit::Patch(_) => "policy.patch",
+            },
+            Self::ConfigReload { .. } => "config.reload",
+            Self::StatsGet { .. } => "stats.get",
+            Self::History(_) => "history",
+            Self::Watch(_) => "watch",
+            Self::Health => "health",
+            Self::Methods => "rpc.methods",
+            Self::Version => "version",
+        }
+    }
+
+    /// The least role that may make it. A rehearsal takes what the change itself would.
+    #[must_use]
+    pub fn needs(&self) -> Role {
+        match self {
+            Self::VmGet { .. }
+            | Self::VmLookup { .. }
+            | Self::VmList { .. }
+            | Self::Sync(SyncCall::Status(_))
+            | Self::PolicyGet
+            | Self::StatsGet { .. }
+            | Self::History(_)
+            | Self::Watch(_)
+            | Self::Health
+            | Self::Methods
+            | Self::Version => Role::Read,
+            Self::Txn { edits, .. } if edits.iter().any(|edit| edit.id().is_none()) => Role::Admin,
+            Self::VmSet { .. }
+            | Self::VmPatch { .. }
+            | Self::VmDelete { .. }
+            | Self::Txn { .. }
+            | Self::TxnEnd { .. }
+            | Self::Sync(_) => Role::Write,
+            Self::PolicyChange { .. } | Self::ConfigReload { .. } => Role::Admin,
+        }
+    }
 }

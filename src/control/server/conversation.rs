@@ -11,7 +11,9 @@ use super::{CHUNK_BYTES, Limits, peer, refuse, watch};
 use crate::control::handler::{Asked, Wanted};
 use crate::control::history::Who;
 use crate::control::reading;
-use crate::control::rpc::{self, Answer, Batch, Id, Kind, Line, Request, Response, RpcError, Watch, WatchAnswer};
+use crate::control::roles::{Process, forbidden};
+use crate::control::rpc::{self, Answer, Batch, Call, Id, Kind, Line, Request, Response, RpcError, Watch, WatchAnswer};
+use crate::model::Role;
 
 /// Answers a client until it goes, or must go.
 pub(super) fn hold(stream: &UnixStream, handle: &Handle, limits: &Limits) -> io::Result<()> {
@@ -23,7 +25,7 @@ pub(super) fn hold(stream: &UnixStream, handle: &Handle, limits: &Limits) -> io:
 }
 
 fn converse(stream: &UnixStream, out: &mut BufWriter<Timed<'_>>, handle: &Handle, limits: &Limits) -> io::Result<()> {
-    let who = peer(stream);
+    let peer = Peer::of(stream, handle);
     let mut lines = Lines::new(Timed::new(stream, limits.idle), limits.line_bytes);
     while !handle.is_stopping() {
         lines.stream.allow(limits.idle);
@@ -45,24 +47,61 @@ fn converse(stream: &UnixStream, out: &mut BufWriter<Timed<'_>>, handle: &Handle
             Line::Blank => continue,
             Line::One(request) => {
                 let Request { id, call } = *request;
-                let asked = call.map(|call| Asked::of(call, who));
+                let asked = call.and_then(|call| peer.ask(call, handle));
                 if let (Some(id), Ok(Asked::Watch(watch))) = (&id, &asked) {
                     return follow(stream, out, handle, limits, id, *watch);
                 }
-                let outcome = asked.and_then(|asked| answer(asked, handle));
+                let outcome = asked.and_then(|asked| answer(asked, peer, handle));
                 let Some(id) = id else { continue };
                 write(out, &id, &outcome)?;
                 out.write_all(b"\n")?;
             }
-            Line::Batch(batch) => answer_all(batch, who, handle, out)?,
+            Line::Batch(batch) => answer_all(batch, peer, handle, out)?,
         }
         out.flush()?;
     }
     Ok(())
 }
 
-fn answer(asked: Asked, handle: &Handle) -> Result<Answer<'_>, RpcError> {
-    match asked {
+/// The other end: who it is, and how much he may do.
+#[derive(Clone, Copy)]
+struct Peer {
+    who: Who,
+    role: Option<Role>,
+}
+
+impl Peer {
+    fn of(stream: &UnixStream, handle: &Handle) -> Self {
+        let (who, gid) = peer(stream);
+        Self { who, role: handle.roles().of(Process { uid: who.uid, gid }) }
+    }
+
+    /// What a call asks for, if he may make it.
+    fn ask(self, call: Call, handle: &Handle) -> Result<Asked, RpcError> {
+        let Self { who, role } = self;
+        match role.filter(|&role| role >= call.needs()) {
+            Some(role) => Ok(Asked::of(call, who, role)),
+            None => {
+                let error = forbidden(&format!("`{}`", call.method()), call.needs(), role, who);
+                handle.refused(who, call.method(), &error);
+                Err(error)
+            }
+        }
+    }
+
+    /// Writes down what he is refused, unless he only asked for something.
+    fn note<T>(self, method: Option<&'static str>, outcome: &Result<T, RpcError>, handle: &Handle) {
+        if let (Some(method), Err(error)) = (method, outcome)
+            && !error.is_applied()
+        {
+            handle.refused(self.who, method, error);
+        }
+    }
+}
+
+fn answer(asked: Asked, peer: Peer, handle: &Handle) -> Result<Answer<'_>, RpcError> {
+    let method = asked.changes_by();
+    let outcome = match asked {
         Asked::Change(wanted) => handle.change(vec![wanted]).pop().unwrap_or_else(unanswered).map(Answer::from),
         Asked::Reload(guard, who) => handle.reload(guard, who).map(Answer::Reloaded),
         Asked::Sync(call, who) => handle.sync(call, who).map(Answer::Sync),
@@ -71,7 +110,9 @@ fn answer(asked: Asked, handle: &Handle) -> Result<Answer<'_>, RpcError> {
             Err(RpcError::new(Kind::InvalidRequest, message))
         }
         Asked::Question(call) => reading::answer(handle, call),
-    }
+    };
+    peer.note(method, &outcome, handle);
+    outcome
 }
 
 /// Answers `watch`, and what it is told from then on.
@@ -92,11 +133,11 @@ fn follow(
 
 /// The answers of a batch as one array; no array if there are none. Changes that follow each other are made together; whatever
 /// else is asked for is answered before the next is read.
-fn answer_all(batch: Batch<'_>, who: Who, handle: &Handle, out: &mut impl Write) -> io::Result<()> {
-    let mut answers = Answers { out, before: b"[" };
+fn answer_all(batch: Batch<'_>, peer: Peer, handle: &Handle, out: &mut impl Write) -> io::Result<()> {
+    let mut answers = Answers { out, before: b"[", peer };
     let (mut ids, mut changes) = (Vec::new(), Vec::new());
     for Request { id, call } in batch {
-        let outcome = match call.map(|call| Asked::of(call, who)) {
+        let outcome = match call.and_then(|call| peer.ask(call, handle)) {
             Ok(Asked::Change(wanted)) => {
                 ids.push(id);
                 changes.push(wanted);
@@ -106,7 +147,7 @@ fn answer_all(batch: Batch<'_>, who: Who, handle: &Handle, out: &mut impl Write)
             Err(error) => Err(error),
         };
         answers.change(&mut ids, &mut changes, handle)?;
-        let outcome = outcome.and_then(|asked| answer(asked, handle));
+        let outcome = outcome.and_then(|asked| answer(asked, peer, handle));
         answers.one(id, &outcome)?;
     }
     answers.change(&mut ids, &mut changes, handle)?;
@@ -117,6 +158,7 @@ fn answer_all(batch: Batch<'_>, who: Who, handle: &Handle, out: &mut impl Write)
 struct Answers<'a, W> {
     out: &'a mut W,
     before: &'static [u8],
+    peer: Peer,
 }
 
 impl<W: Write> Answers<'_, W> {
@@ -124,9 +166,13 @@ impl<W: Write> Answers<'_, W> {
         if changes.is_empty() {
             return Ok(());
         }
+        let methods: Vec<&'static str> = changes.iter().map(Wanted::method).collect();
         let outcomes = handle.change(std::mem::take(changes));
-        let outcomes = outcomes.into_iter().map(|outcome| outcome.map(Answer::from));
-        ids.drain(..).zip(outcomes).try_for_each(|(id, outcome)| self.one(id, &outcome))
+        for ((id, method), outcome) in ids.drain(..).zip(methods).zip(outcomes) {
+            self.peer.note(Some(method), &outcome, handle);
+            self.one(id, &outcome.map(Answer::from))?;
+        }
+        Ok(())
     }
 
     /// Nothing to say to a notification.

@@ -273,12 +273,12 @@ fn is_root(stream: &UnixStream) -> bool {
     rustix::net::sockopt::socket_peercred(stream).is_ok_and(|peer| peer.uid.is_root())
 }
 
-/// Whose end of the connection the other one is.
-fn peer(stream: &UnixStream) -> Who {
-    let nobody = Who { uid: u32::MAX, pid: 0 };
-    rustix::net::sockopt::socket_peercred(stream).map_or(nobody, |peer| Who {
-        uid: peer.uid.as_raw(),
-        pid: u32::try_from(peer.pid.as_raw_nonzero().get()).unwrap_or(0),
+/// Whose end of the connection the other one is, and the group that his process has.
+fn peer(stream: &UnixStream) -> (Who, u32) {
+    let nobody = (Who { uid: u32::MAX, pid: 0 }, u32::MAX);
+    rustix::net::sockopt::socket_peercred(stream).map_or(nobody, |peer| {
+        let pid = u32::try_from(peer.pid.as_raw_nonzero().get()).unwrap_or(0);
+        (Who { uid: peer.uid.as_raw(), pid }, peer.gid.as_raw())
     })
 }
 

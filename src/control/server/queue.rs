@@ -11,13 +11,16 @@ use std::time::Instant;
 use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, bounded};
 
 use super::watch::Bell;
+use crate::control::audit::Audit;
 use crate::control::handler::{self, State, Wanted};
 use crate::control::history::{Entry, Recall, Who};
 use crate::control::inventory::collector::Collector;
 use crate::control::inventory::{self, Changer, SyncAnswer, SyncCall};
 use crate::control::reading::{Overview, Rows, Source, Take};
 use crate::control::reload::Reload;
+use crate::control::roles::Roles;
 use crate::control::rpc::{Guard, Kind, Made, Reloaded, RpcError};
+use crate::model::Boot;
 use crate::telemetry::heartbeat::{Heartbeat, PERIOD};
 
 /// Jobs in the queue; each connection has one at most, so who finds it full does not wait long.
@@ -45,14 +48,24 @@ pub struct Handle {
     stopping: Arc<AtomicBool>,
     reload: Option<Reload>,
     collector: Arc<Collector>,
+    roles: Arc<Roles>,
+    audit: Option<(Audit, Boot)>,
     bell: Arc<Bell>,
 }
 
 /// The way to a control thread that will own this state, and what comes by it.
 pub(super) fn open(stopping: Arc<AtomicBool>, state: &State) -> (Handle, Receiver<Job>) {
     let (jobs, queue) = bounded(JOBS_MAX);
-    let (reload, collector) = (state.reload().cloned(), state.collector());
-    (Handle { jobs, stopping, reload, collector, bell: Arc::default() }, queue)
+    let handle = Handle {
+        jobs,
+        stopping,
+        reload: state.reload().cloned(),
+        collector: state.collector(),
+        roles: Arc::clone(state.roles()),
+        audit: state.audit().cloned(),
+        bell: Arc::default(),
+    };
+    (handle, queue)
 }
 
 impl Handle {
@@ -94,6 +107,18 @@ impl Handle {
     /// Does what is asked of a sync; what takes long, in the caller's thread.
     pub(super) fn sync(&self, call: SyncCall, who: Who) -> Result<SyncAnswer, RpcError> {
         inventory::answer(&mut self.clone(), &self.collector, call, who)
+    }
+
+    /// Who may do what.
+    pub(super) fn roles(&self) -> &Roles {
+        &self.roles
+    }
+
+    /// Writes down that somebody is refused something.
+    pub(super) fn refused(&self, who: Who, method: &'static str, error: &RpcError) {
+        if let Some((audit, boot)) = &self.audit {
+            audit.refused(*boot, who, method, error.clone());
+        }
     }
 
     /// What is rung when something was changed.

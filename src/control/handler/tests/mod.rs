@@ -233,7 +233,7 @@ fn together(state: &mut State, calls: &[(&str, Value)]) -> Vec<Result<Value, Val
     let wanted = calls.iter().map(|(method, params)| {
         let line = json!({"jsonrpc": "2.0", "id": 1, "method": method, "params": params}).to_string();
         let Line::One(request) = parse_line(line.as_bytes()) else { panic!("one request") };
-        let Asked::Change(wanted) = Asked::of(request.call.unwrap(), Who { uid: 7, pid: 8 }) else {
+        let Asked::Change(wanted) = Asked::of(request.call.unwrap(), Who { uid: 7, pid: 8 }, Role::Admin) else {
             panic!("a change")
         };
         wanted
