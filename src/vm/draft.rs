@@ -71,7 +71,7 @@ impl Draft {
                 }
                 Edit::Policy(edit) => {
                     let now = settings.as_ref().map_or(&truth.settings, |(_, settings)| settings);
-                    let new = edit.onto(now).map_err(|faults| (at, EditError::Policy(faults)))?;
+                    let new = edit.onto(now, &truth.settings).map_err(|faults| (at, EditError::Policy(faults)))?;
                     settings = Some((at, Arc::new(new)));
                     continue;
                 }

@@ -16,11 +16,11 @@ pub enum PolicyEdit {
 }
 
 impl PolicyEdit {
-    /// The settings after it.
+    /// The settings after it. `before` are those before the change that it is a part of.
     ///
     /// # Errors
     /// Everything that cannot be.
-    pub(super) fn onto(self, now: &Settings) -> Result<Settings, Vec<Wrong>> {
+    pub(super) fn onto(self, now: &Settings, before: &Settings) -> Result<Settings, Vec<Wrong>> {
         let document = match self {
             Self::Set(document) => document,
             Self::Patch(patch) => {
@@ -35,7 +35,8 @@ impl PolicyEdit {
         };
         let new = document.settings(&now.links)?;
         // Who says what is true already has not said anything new.
-        let same = Document::of(&new) == Document::of(now);
-        Ok(if same { now.clone() } else { Settings { origin: Origin::Socket, ..new } })
+        let document = Document::of(&new);
+        let same = [before, now].into_iter().find(|known| Document::of(known) == document);
+        Ok(same.cloned().unwrap_or(Settings { origin: Origin::Socket, ..new }))
     }
 }

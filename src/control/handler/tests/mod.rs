@@ -314,6 +314,18 @@ fn changes_that_queue_behind_a_worker_that_stands_still_are_told_apart() {
 }
 
 #[test]
+fn what_goes_there_and_back_in_one_change_changes_nothing() {
+    let (mut state, _readers, _) = state();
+    ask(&mut state, "vm.set", &json!({"id": "a", "ips": ["10.0.0.1"], "note": "x"})).unwrap();
+    let mode = |mode| json!({"method": "policy.patch", "params": {"policy": {"mode": mode}}});
+    let note = |note| json!({"method": "vm.patch", "params": {"id": "a", "note": note}});
+    let operations = json!({"operations": [mode("monitor"), note("y"), note("x"), mode("enforce")]});
+    let answer = ask(&mut state, "txn", &operations).unwrap();
+    assert_eq!((&answer["changed"], &answer["revision"]), (&json!(false), &json!(1)));
+    assert_eq!(ask(&mut state, "policy.get", &json!({})).unwrap()["origin"], "configuration");
+}
+
+#[test]
 fn a_revision_of_another_run_fits_nothing() {
     let (mut state, _readers, _) = state();
     let set = |boot: &str| json!({"id": "a", "ips": ["10.0.0.1"], "if_revision": 0, "if_boot": boot});
