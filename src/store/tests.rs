@@ -154,6 +154,76 @@ fn quietly(test: impl FnOnce() + Send + 'static) {
 }
 
 #[test]
+fn what_a_killed_process_leaves_behind_is_good() {
+    let folder = Folder::new();
+    let path = folder.store();
+    let settings = |socket: bool| {
+        let origin = if socket { Origin::Socket } else { Origin::Configuration };
+        Arc::new(Settings { origin, ..Settings::default() })
+    };
+    let (mut revision, mut random) = (0, 1u64);
+    for life in 0..60 {
+        let (mut store, _, opened) = begin(&path);
+        assert_eq!((opened.revision, &opened.alarms[..]), (Revision(revision), &[][..]), "life {life}");
+        let mut killed = Vec::new();
+        for _ in 0..7 {
+            revision += 1;
+            random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            let [kind, which, way_back] = [random >> 60, random >> 40 & 7, random >> 50 & 7];
+            let id = "x".repeat(1 + usize::try_from(which).unwrap());
+            let mut change = change(revision, &id, (kind > 4).then(|| vm(&id, "restricted")));
+            change.settings = (kind < 3).then(|| [settings(kind > 1), settings(kind < 2)]);
+            change.way_back = [WayBack::Same, WayBack::Kept, WayBack::Dropped][usize::try_from(way_back % 3).unwrap()];
+            assert!(store.commit(&[change]));
+            // The files as they are at this moment; the first is written before the second.
+            killed = [path.clone(), copy_of(&path)].map(|path| std::fs::read(path).unwrap()).to_vec();
+            assert_eq!(examine_bytes(&folder, &killed[0]), Some(revision), "life {life}");
+        }
+        drop(store);
+        for (path, bytes) in [path.clone(), copy_of(&path)].into_iter().zip(killed) {
+            std::fs::write(path, bytes).unwrap();
+        }
+    }
+}
+
+/// The revision of a file with these bytes, if it is good.
+fn examine_bytes(folder: &Folder, bytes: &[u8]) -> Option<u64> {
+    let path = folder.0.path().join("bytes.redb");
+    std::fs::write(&path, bytes).unwrap();
+    match examine(&path) {
+        Examined::Good(summary) => Some(summary.revision.0),
+        other => panic!("{other:?}"),
+    }
+}
+
+/// What a killed process left behind at revision 225: a file without a free page.
+const FULL: &[u8] = include_bytes!("../../tests/corpus/store/killed-full.redb.gz");
+
+#[test]
+fn a_full_file_that_a_killed_process_left_behind_is_good_and_a_damaged_one_is_not_believed() {
+    quietly(|| {
+        let mut good = Vec::new();
+        std::io::Read::read_to_end(&mut flate2::read::GzDecoder::new(FULL), &mut good).unwrap();
+        let start = |first: &[u8], second: &[u8]| {
+            let folder = Folder::new();
+            std::fs::write(folder.store(), first).unwrap();
+            std::fs::write(copy_of(&folder.store()), second).unwrap();
+            let opened = open(&folder.store(), examine);
+            (opened.revision, known(&opened), opened.alarms)
+        };
+        let (revision, vms, alarms) = start(&good, &good);
+        assert_eq!((revision, alarms), (Revision(225), vec![]));
+        assert!(!vms.is_empty());
+        for at in (0..good.len()).step_by(397) {
+            let mut damaged = good.clone();
+            damaged[at] ^= 0xff;
+            let (revision, known, _) = start(&damaged, &good);
+            assert_eq!((revision, &known), (Revision(225), &vms), "byte {at}");
+        }
+    });
+}
+
+#[test]
 fn a_damaged_file_is_set_aside_and_the_other_goes_on() {
     quietly(|| {
         let folder = Folder::new();
