@@ -17,7 +17,7 @@ UNITDIR ?= $(PREFIX)/lib/systemd/system
 PCAPS := tests/pcaps
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo build test check advisories oldest-rust oldest-rust-toolchain fuzz bench packages install
+.PHONY: help setup demo build test check soak advisories oldest-rust oldest-rust-toolchain fuzz bench packages install
 
 OLDEST_RUST := $(shell sed -n 's/^rust-version = "\(.*\)"$$/\1/p' Cargo.toml)
 
@@ -38,6 +38,11 @@ build: ## build the release binary, target/release/portcullis
 
 test: ## run every test that this machine allows
 	scripts/test
+
+soak: ## the long forms of tests: 500 kills of the daemon, 20,000 cases of each property (half an hour)
+	scripts/setup
+	PORTCULLIS_HISTORIES_KILLS=500 cargo nextest run --locked --test histories --no-capture
+	PROPTEST_CASES=20000 cargo nextest run --locked --no-default-features --test properties
 
 check: ## formatting, lints, documentation, licences, captures: what must be clean before a commit
 	cargo fmt --all --check
