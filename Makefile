@@ -39,7 +39,7 @@ build: ## build the release binary, target/release/portcullis
 test: ## run every test that this machine allows
 	scripts/test
 
-soak: ## the long forms of tests: 500 kills of the daemon, 20,000 cases of each property (half an hour)
+soak: ## the long forms of tests: 500 kills of the daemon, 20,000 cases of each property (ten minutes)
 	scripts/setup
 	PORTCULLIS_HISTORIES_KILLS=500 cargo nextest run --locked --test histories --no-capture
 	PROPTEST_CASES=20000 cargo nextest run --locked --no-default-features --test properties

@@ -13,7 +13,7 @@ use crate::control::rpc::Applied;
 use crate::failure::{Cause, Failure};
 use crate::model::{Boot, MacAddr, Revision};
 use crate::text::plain;
-use crate::vm::record::{VmId, VmPrefix};
+use crate::vm::record::{Etag, EtagError, VmId, VmPrefix};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Change {
@@ -36,7 +36,7 @@ With several records each is set for itself: bad ones are named, by their lines,
         #[command(flatten)]
         fields: Fields,
         #[command(flatten)]
-        only: Only,
+        only: OnlyVm,
     },
     /// Change parts of a VM; what is not named stays
     #[command(after_help = "\
@@ -69,14 +69,14 @@ Examples:
         #[arg(long, conflicts_with = "ips")]
         no_ips: bool,
         #[command(flatten)]
-        only: Only,
+        only: OnlyVm,
     },
     /// Forget a VM: its frames are an unknown VM's then
     Delete {
         /// Its name
         id: VmId,
         #[command(flatten)]
-        only: Only,
+        only: OnlyVm,
     },
 }
 
@@ -164,6 +164,36 @@ pub(super) struct Only {
     if_revision: Option<Moment>,
 }
 
+/// When to refuse a change of one VM.
+#[derive(Debug, Args)]
+pub(super) struct OnlyVm {
+    #[command(flatten)]
+    only: Only,
+    /// Refuse unless the VM is as it was: its etag, as `vm show` has it, or `none` if there must be none
+    #[arg(long, value_name = "ETAG", value_parser = etag)]
+    if_etag: Option<Expected>,
+}
+
+/// The etag that a VM must have; nothing if there must be none.
+type Expected = Option<Etag>;
+
+fn etag(text: &str) -> Result<Expected, EtagError> {
+    if text == "none" { Ok(None) } else { text.parse().map(Some) }
+}
+
+impl OnlyVm {
+    fn put(&self, params: &mut Map<String, Value>) {
+        self.only.put(params);
+        if let Some(etag) = self.if_etag {
+            params.insert("if_etag".into(), json!(etag));
+        }
+    }
+
+    fn is_given(&self) -> bool {
+        self.only.if_revision.is_some() || self.if_etag.is_some()
+    }
+}
+
 /// A revision, and of which run of the process: `7`, `7@5f3a0c21`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Moment {
@@ -211,9 +241,9 @@ impl Change {
                     only.put(&mut record);
                     ("vm.set", record)
                 }
-                Records::Many(lines) if only.if_revision.is_none() => return lines.set(remote),
+                Records::Many(lines) if !only.is_given() => return lines.set(remote),
                 Records::Many(_) => {
-                    let message = "--if-revision is about one change, and the file has several records";
+                    let message = "--if-revision and --if-etag are about one change, and the file has several records";
                     return Err(Failure::new(Cause::Usage, message));
                 }
             },

@@ -240,6 +240,7 @@ pub(super) fn vm(entry: &VmEntry, page: Page) -> String {
     if let Some(note) = &vm.note {
         line("note", &plain(note, 1024));
     }
+    line("etag", &entry.etag.to_string());
     line("judged by", &plain(&entry.effective_class, 64));
     if entry.effective_mode == Mode::Monitor {
         let words = "In monitor mode: what its class closes is counted and forwarded all the same.";

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::change::Change;
 use super::layout::Page;
@@ -12,9 +12,9 @@ use super::records::Lines;
 use super::remote::Remote;
 use super::render;
 use crate::control::client::Client;
-use crate::control::rpc::{LookupAnswer, Match, VmEntry, VmsAnswer};
+use crate::control::rpc::{Filter, LookupAnswer, Match, VmEntry, VmsAnswer};
 use crate::failure::{Cause, Failure};
-use crate::model::{MacAddr, Mode};
+use crate::model::{MacAddr, Mode, Scope};
 use crate::vm::record::VmId;
 
 #[derive(Debug, Args)]
@@ -28,7 +28,7 @@ pub(super) struct VmArgs {
 #[derive(Debug, Subcommand)]
 enum VmCommand {
     #[command(flatten)]
-    Change(Change),
+    Change(Box<Change>),
     /// Set every VM of an inventory: JSON Lines, or CSV with named columns
     #[command(after_help = "\
 A CSV's first line names its columns, in any case: id (or name, vm), macs (mac), ips (ip, ipv4, ipv6, address), public_ipv4
@@ -70,18 +70,21 @@ Examples:
   portcullis vm list --class restricted --id web
   portcullis vm list --ip 10.0.0.5             whose address is it?
   portcullis vm list --mode monitor --json | jq -r .vms[].vm.id")]
-    List(Filter),
+    List(Wanted),
 }
 
 /// Which VMs to list: those for which all of it is true.
 #[derive(Debug, Args)]
-pub(super) struct Filter {
+pub(super) struct Wanted {
     /// Judged by this class
     #[arg(long, value_name = "CLASS")]
     class: Option<String>,
     /// In this mode in the end, VM, class and box considered
-    #[arg(long, value_parser = ["enforce", "monitor"])]
-    mode: Option<String>,
+    #[arg(long, value_parser = mode)]
+    mode: Option<Mode>,
+    /// In this scope
+    #[arg(long, value_name = "N")]
+    scope: Option<u16>,
     /// Names that begin so
     #[arg(long, value_name = "PREFIX")]
     id: Option<String>,
@@ -90,13 +93,13 @@ pub(super) struct Filter {
     ip: Option<IpAddr>,
 }
 
-impl Filter {
-    fn takes(&self, entry: &VmEntry) -> bool {
-        let mode = if entry.effective_mode == Mode::Monitor { "monitor" } else { "enforce" };
-        self.class.as_ref().is_none_or(|class| *class == entry.effective_class)
-            && self.mode.as_ref().is_none_or(|wanted| wanted == mode)
-            && self.id.as_ref().is_none_or(|prefix| entry.vm.id.to_string().starts_with(prefix))
-            && self.ip.is_none_or(|ip| entry.vm.prefixes().any(|prefix| prefix.contains(&ip)))
+fn mode(text: &str) -> Result<Mode, String> {
+    serde_json::from_value(text.into()).map_err(|_| "enforce or monitor".to_owned())
+}
+
+impl From<Wanted> for Filter {
+    fn from(Wanted { class, mode, scope, id, ip }: Wanted) -> Self {
+        Self { class, mode, scope: scope.map(Scope), id_prefix: id, ip }
     }
 }
 
@@ -107,7 +110,7 @@ impl VmArgs {
 
     /// The change that it is.
     #[cfg(feature = "testkit")]
-    pub(super) fn call(self) -> Result<(&'static str, serde_json::Map<String, Value>), Failure> {
+    pub(super) fn call(self) -> Result<(&'static str, Map<String, Value>), Failure> {
         match self.command {
             VmCommand::Change(change) => change.call(),
             VmCommand::Import { .. }
@@ -129,7 +132,7 @@ impl VmArgs {
             VmCommand::Import { file, ignore } => Lines::of_inventory(&file, &ignore)?.set(&remote),
             VmCommand::Export => export(&remote, &mut remote.connect()?),
             VmCommand::Lookup { address, scope } => lookup(&remote, &address, scope),
-            VmCommand::List(filter) => list(&remote, &mut remote.connect()?, &filter),
+            VmCommand::List(wanted) => list(&remote, &mut remote.connect()?, wanted.into()),
         }
     }
 }
@@ -178,14 +181,20 @@ fn lookup(remote: &Remote, address: &str, scope: Option<u16>) -> Result<(), Fail
 }
 
 /// Every page of `vm.list`, and of it what is wanted.
-fn list(remote: &Remote, client: &mut Client, filter: &Filter) -> Result<(), Failure> {
+fn list(remote: &Remote, client: &mut Client, filter: Filter) -> Result<(), Failure> {
     let (mut vms, mut entries, mut after) = (Vec::new(), Vec::new(), None);
     let revision = loop {
-        let params = after.map_or_else(|| json!({}), |after: VmId| json!({ "after": after }));
+        let mut params = Map::new();
+        if let Some(after) = &after {
+            params.insert("after".into(), json!(after));
+        }
+        if filter != Filter::default() {
+            params.insert("filter".into(), json!(filter));
+        }
         let answer = remote.call(client, "vm.list", &params)?;
         let raw = answer.get("vms").and_then(Value::as_array).cloned().unwrap_or_default();
         let page: VmsAnswer = remote.understand(answer)?;
-        for (value, entry) in raw.into_iter().zip(page.vms).filter(|(_, entry)| filter.takes(entry)) {
+        for (value, entry) in raw.into_iter().zip(page.vms) {
             if remote.json {
                 vms.push(value);
             } else {

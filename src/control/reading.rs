@@ -14,15 +14,15 @@ use serde::{Serialize, Serializer};
 use super::health;
 use super::history::{Entry, HistoryAnswer, Recall};
 use super::rpc::{
-    self, Answer, Call, Kind, LookupAnswer, Match, MethodsAnswer, PolicyAnswer, Remark, RpcError, VersionAnswer,
-    VmAnswer, VmEntry, VmsAnswer, Waiting, Wish,
+    self, Answer, Call, Filter, Kind, LookupAnswer, Match, MethodsAnswer, PolicyAnswer, Remark, RpcError,
+    VersionAnswer, VmAnswer, VmEntry, VmsAnswer, Waiting, Wish,
 };
 use crate::model::{Address, Boot, Mode, Revision, Scope, VmIndex};
 use crate::policy::document::{Document, Wrong};
 use crate::policy::{Settings, Tally};
 use crate::telemetry::ledger::Ledger;
 use crate::telemetry::report::{self, DaemonReport, Judged, Named};
-use crate::vm::record::{Vm, VmId};
+use crate::vm::record::{Etag, Vm, VmId};
 use crate::vm::registry;
 
 /// VMs that are taken at once for a long answer.
@@ -121,12 +121,19 @@ pub struct Rows {
 }
 
 impl Rows {
+    /// The last one, if there are more behind it.
+    #[must_use]
+    pub fn next(&self) -> Option<VmId> {
+        self.rows.last().filter(|_| self.more).map(|last| last.vm.id.clone())
+    }
+
     fn entries(&self) -> impl Iterator<Item = VmEntry> {
         self.rows.iter().map(|row| {
             let (class, name) = registry::class(&self.settings, &row.vm);
             let watched =
                 [row.vm.mode, self.settings.classes.get(class).mode, self.settings.mode].contains(&Mode::Monitor);
             VmEntry {
+                etag: Etag::of(&row.vm),
                 vm: Arc::clone(&row.vm),
                 effective_class: name.into(),
                 effective_mode: if watched { Mode::Monitor } else { Mode::Enforce },
@@ -150,15 +157,16 @@ pub fn answer(source: &impl Source, call: Call) -> Result<Answer<'_>, RpcError> 
         Call::VmGet { id } => {
             let page = summed(source, ledger, Take { only: Some(Only::Vm(id.clone())), ..Take::default() })?;
             let Some(entry) = page.entries().next() else {
-                return Err(RpcError::new(Kind::NotFound, format!("there is no VM {id}")));
+                return Err(no_vm(&id));
             };
             Ok(Answer::Vm(Box::new(VmAnswer { entry, revision: page.revision, boot: page.boot })))
         }
-        Call::VmList { after, limit } => {
+        Call::VmList { after, limit, filter: None } => {
             let page = summed(source, ledger, Take { after, limit, ..Take::default() })?;
-            let next = page.rows.last().filter(|_| page.more).map(|last| last.vm.id.clone());
-            Ok(Answer::Vms(VmsAnswer { vms: page.entries().collect(), next, revision: page.revision, boot: page.boot }))
+            let vms = page.entries().collect();
+            Ok(Answer::Vms(VmsAnswer { vms, next: page.next(), revision: page.revision, boot: page.boot }))
         }
+        Call::VmList { after, limit, filter: Some(filter) } => filtered(source, ledger, after, limit, &filter),
         Call::VmLookup { address, scope } => {
             let page = summed(source, ledger, Take { only: Some(Only::At(address, scope)), ..Take::default() })?;
             let by = |entry: VmEntry| Match { key: entry.vm.lists(address).unwrap_or_default(), entry };
@@ -189,6 +197,11 @@ pub fn answer(source: &impl Source, call: Call) -> Result<Answer<'_>, RpcError> 
         Call::StatsGet { vms } => {
             let report = ledger.report(overview.revision).with_daemon(overview.daemon.clone());
             let vms = match vms {
+                Wish::One(id) => {
+                    let page = summed(source, ledger, Take { only: Some(Only::Vm(id.clone())), ..Take::default() })?;
+                    let Some(row) = page.rows.first() else { return Err(no_vm(&id)) };
+                    ReportedVms::Listed(Named::from_iter([(id.as_str().to_owned(), row.counters)]))
+                }
                 Wish::None => ReportedVms::Listed(Named::default()),
                 Wish::All => ReportedVms::Paged(Pages { source, ledger: Arc::clone(ledger) }),
                 Wish::Top { count, by } => ReportedVms::Listed(top(source, ledger, count, by)?),
@@ -211,6 +224,34 @@ pub fn answer(source: &impl Source, call: Call) -> Result<Answer<'_>, RpcError> 
         | Call::Watch(_)
         | Call::PolicyChange { .. }
         | Call::ConfigReload { .. } => Err(RpcError::new(Kind::Internal, "a change was taken for a question")),
+    }
+}
+
+fn no_vm(id: &VmId) -> RpcError {
+    RpcError::new(Kind::NotFound, format!("there is no VM {id}"))
+}
+
+/// A page of those VMs that a filter takes: all of them are looked at, a page at a time, until it is full.
+fn filtered(
+    source: &impl Source,
+    ledger: &Ledger,
+    mut after: Option<VmId>,
+    limit: usize,
+    filter: &Filter,
+) -> Result<Answer<'static>, RpcError> {
+    let mut vms = Vec::new();
+    loop {
+        let page = summed(source, ledger, Take { after, limit: PAGE, ..Take::default() })?;
+        let (revision, boot, behind) = (page.revision, page.boot, page.next());
+        let mut taken = page.entries().filter(|entry| filter.takes(entry));
+        vms.extend(taken.by_ref().take(limit - vms.len()));
+        let is_full = vms.len() == limit;
+        if is_full || behind.is_none() {
+            let more = is_full && (taken.next().is_some() || behind.is_some());
+            let next = vms.last().filter(|_| more).map(|last| last.vm.id.clone());
+            return Ok(Answer::Vms(VmsAnswer { vms, next, revision, boot }));
+        }
+        after = behind;
     }
 }
 
@@ -246,7 +287,7 @@ fn each_page<E: From<RpcError>>(
     loop {
         let page = summed(source, ledger, Take { after, limit: PAGE, ..Take::default() })?;
         visit(&page)?;
-        after = page.rows.last().filter(|_| page.more).map(|last| last.vm.id.clone());
+        after = page.next();
         if after.is_none() {
             return Ok(());
         }

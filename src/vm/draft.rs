@@ -9,7 +9,7 @@ use std::sync::Arc;
 use ipnet::IpNet;
 
 use super::edit::{Edit, EditError};
-use super::record::{Vm, VmId};
+use super::record::{Etag, Vm, VmId};
 use super::truth::Truth;
 use crate::model::{ClassId, Key, VmIndex};
 use crate::policy::{PublicIpv4, Settings};
@@ -64,6 +64,16 @@ impl Draft {
         let mut vms: BTreeMap<VmId, (usize, Option<Arc<Vm>>)> = BTreeMap::new();
         let mut settings: Option<(usize, Arc<Settings>)> = None;
         for (at, edit) in edits.into_iter().enumerate() {
+            let edit = match edit {
+                Edit::If(etag, edit) => {
+                    let now = edit.id().and_then(|id| truth.get(id)).map(|(_, vm)| Etag::of(vm));
+                    if let Some(id) = edit.id().filter(|_| now != etag) {
+                        return Err((at, EditError::Etag { vm: id.clone(), now }));
+                    }
+                    *edit
+                }
+                edit => edit,
+            };
             let id = match edit {
                 Edit::Settings(new) => {
                     settings = Some((at, new));
@@ -76,6 +86,7 @@ impl Draft {
                     continue;
                 }
                 Edit::Set(_) | Edit::Patch(..) | Edit::Delete(_) | Edit::Restore(..) => edit.id().cloned(),
+                Edit::If(..) => None, // Not twice.
             };
             let Some(id) = id else { continue };
             let now = match vms.get(&id) {
@@ -92,7 +103,7 @@ impl Draft {
                     Some(now) => Some(patch.onto(now).map_err(|error| (at, error.into()))?),
                     None => return Err((at, EditError::NotFound(id))),
                 },
-                Edit::Delete(_) | Edit::Policy(_) | Edit::Settings(_) => None,
+                Edit::Delete(_) | Edit::Policy(_) | Edit::Settings(_) | Edit::If(..) => None,
             };
             vms.insert(id, (at, new.map(Arc::new)));
         }

@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use super::policy::PolicyEdit;
-use super::record::{RecordError, Vm, VmId, VmPatch, VmSet};
+use super::record::{Etag, RecordError, Vm, VmId, VmPatch, VmSet};
 use crate::model::{Key, MacAddr, Revision, Scope, VmIndex};
 use crate::policy::document::Wrong;
 use crate::policy::{Settings, TooManyClasses};
@@ -25,6 +25,8 @@ pub enum Edit {
     Policy(Box<PolicyEdit>),
     /// Replaces the settings.
     Settings(Arc<Settings>),
+    /// Does something about a VM if its record is this one, or if there is none.
+    If(Option<Etag>, Box<Edit>),
 }
 
 impl Edit {
@@ -34,6 +36,7 @@ impl Edit {
         match self {
             Self::Set(set) => Some(&set.id),
             Self::Patch(id, _) | Self::Delete(id) | Self::Restore(id, _) => Some(id),
+            Self::If(_, edit) => edit.id(),
             Self::Policy(_) | Self::Settings(_) => None,
         }
     }
@@ -104,6 +107,17 @@ pub enum EditError {
     /// A patch for nobody.
     #[error("there is no VM {0}")]
     NotFound(VmId),
+    /// A record that somebody else has changed.
+    #[error("VM {vm}: {}", match now {
+        Some(now) => format!("its etag is {now}: it was changed meanwhile; read it again, then decide"),
+        None => "there is none any more; read again, then decide".to_owned(),
+    })]
+    Etag {
+        /// Which.
+        vm: VmId,
+        /// Of its record, if it has one.
+        now: Option<Etag>,
+    },
     /// As many VMs as there is room for.
     #[error("VM {vm}: the table is full, it holds {capacity} VMs (`table.vms`)")]
     VmsFull {

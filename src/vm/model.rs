@@ -116,7 +116,7 @@ impl Model {
                     next.vms.insert(id, vm);
                 }
                 Edit::Delete(id) => _ = next.vms.remove(&id),
-                Edit::Policy(_) | Edit::Restore(..) => unreachable!("no step makes one"),
+                Edit::Policy(_) | Edit::Restore(..) | Edit::If(..) => unreachable!("no step makes one"),
                 Edit::Settings(settings) => {
                     let port = |class: &Class| class.ports.ranges().first().map_or(0, |range| range.first);
                     next.classes = settings.classes.iter().map(|class| (class.name.clone(), port(class))).collect();

@@ -336,9 +336,12 @@ fn a_line_beyond_the_limit_ends_the_connection_only_then() {
 #[test]
 fn there_is_room_for_so_many_clients_and_for_another_when_one_leaves() {
     let server = start_with(Limits { reserved: 0, ..Limits::default() });
-    let mut clients: Vec<_> = (0..64).map(|_| server.client()).collect();
+    let mut clients: Vec<_> = (0..256).map(|_| server.client()).collect();
     for client in &mut clients {
         client.call("version", &json!({})).unwrap();
+    }
+    for (n, client) in clients.iter_mut().enumerate() {
+        client.call("vm.set", &set(&format!("vm{n}"), &format!("10.0.{n}.1"))).unwrap();
     }
     let mut excess = server.raw();
     assert_eq!(excess.kind(), "too_many_connections");

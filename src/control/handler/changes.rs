@@ -133,9 +133,11 @@ impl Asked {
     pub fn of(call: Call, who: Who, role: Role) -> Self {
         let by = By { who, method: call.method() };
         let (act, guard, is_txn) = match call {
-            Call::VmSet { set, guard } => (Act::Make(vec![Edit::Set(set)]), guard, false),
-            Call::VmPatch { id, patch, guard } => (Act::Make(vec![Edit::Patch(id, patch)]), guard, false),
-            Call::VmDelete { id, guard } => (Act::Make(vec![Edit::Delete(id)]), guard, false),
+            Call::VmSet { set, guard } => (Act::Make(vec![guard.about_vm(Edit::Set(set))]), guard, false),
+            Call::VmPatch { id, patch, guard } => {
+                (Act::Make(vec![guard.about_vm(Edit::Patch(id, patch))]), guard, false)
+            }
+            Call::VmDelete { id, guard } => (Act::Make(vec![guard.about_vm(Edit::Delete(id))]), guard, false),
             Call::PolicyChange { edit, guard } => (Act::Make(vec![Edit::Policy(edit)]), guard, false),
             Call::Txn { edits, dry_run, confirm, guard } => {
                 let act = match (dry_run, confirm) {

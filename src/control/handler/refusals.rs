@@ -24,6 +24,9 @@ impl From<EditError> for RpcError {
             }
             EditError::ClassInUse { vm, .. } => Self::new(Kind::Conflict, message).with("other", vm.to_string()),
             EditError::Classes(_) => Self::new(Kind::InvalidParams, message),
+            EditError::Etag { now, .. } => {
+                Self::new(Kind::EtagMismatch, message).with("etag", now.map(|etag| etag.to_string()))
+            }
             EditError::NotFound(_) => Self::new(Kind::NotFound, message),
             EditError::VmsFull { .. } => Self::new(Kind::TableFull, message).with("limit", "table.vms"),
             EditError::Table { source, .. } => match source {

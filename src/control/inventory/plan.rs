@@ -51,7 +51,7 @@ impl Plan {
                 }
                 plan.vms += 1;
             }
-            after = page.rows.last().filter(|_| page.more).map(|last| last.vm.id.clone());
+            after = page.next();
             if after.is_none() {
                 break;
             }

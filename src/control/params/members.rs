@@ -63,6 +63,23 @@ impl Extra for If {
     }
 }
 
+/// [`If`], of a call about one VM.
+#[derive(Default)]
+pub(super) struct IfVm {
+    pub(super) guard: Guard,
+}
+
+impl Extra for IfVm {
+    const NAMES: &'static [&'static str] = &["if_revision", "if_boot", "if_etag"];
+
+    fn take<'de, A: MapAccess<'de>>(&mut self, key: &str, map: &mut A) -> Result<bool, A::Error> {
+        match key {
+            "if_etag" => once(&mut self.guard.etag, "if_etag", map).map(|()| true),
+            _ => take_guard(&mut self.guard, key, map),
+        }
+    }
+}
+
 #[derive(Default)]
 pub(super) struct IdAndIf {
     pub(super) id: Option<VmId>,
@@ -70,11 +87,12 @@ pub(super) struct IdAndIf {
 }
 
 impl Extra for IdAndIf {
-    const NAMES: &'static [&'static str] = &["id", "if_revision", "if_boot"];
+    const NAMES: &'static [&'static str] = &["id", "if_revision", "if_boot", "if_etag"];
 
     fn take<'de, A: MapAccess<'de>>(&mut self, key: &str, map: &mut A) -> Result<bool, A::Error> {
         match key {
             "id" => once(&mut self.id, "id", map).map(|()| true),
+            "if_etag" => once(&mut self.guard.etag, "if_etag", map).map(|()| true),
             _ => take_guard(&mut self.guard, key, map),
         }
     }

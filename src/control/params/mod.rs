@@ -10,12 +10,12 @@ use std::net::IpAddr;
 
 use serde::Deserialize;
 
-use self::members::{IdAndIf, If, Nothing, Params, read};
+use self::members::{IdAndIf, If, IfVm, Nothing, Params, read};
 use self::txn::{Txn, confirm_wait};
 use super::handler::Verdict;
 use super::history::Recall;
 use super::rpc::{
-    BATCH_MAX, Call, ECHO_CHARS_MAX, HISTORY_LIMIT_DEFAULT, HISTORY_LIMIT_MAX, Kind, LIST_LIMIT_DEFAULT,
+    BATCH_MAX, Call, ECHO_CHARS_MAX, Filter, HISTORY_LIMIT_DEFAULT, HISTORY_LIMIT_MAX, Kind, LIST_LIMIT_DEFAULT,
     LIST_LIMIT_MAX, RpcError, TOP_MAX, Watch, Wish,
 };
 use crate::model::{Address, Boot, MacAddr, Revision, Scope};
@@ -56,7 +56,7 @@ pub const METHODS: [&str; 24] = [
 pub(in crate::control) fn call(method: &str, params: &str) -> Result<Call, RpcError> {
     match method {
         "vm.set" => {
-            let Params { extra: If { guard }, own: set } = read(params)?;
+            let Params { extra: IfVm { guard }, own: set } = read(params)?;
             Ok(Call::VmSet { set, guard })
         }
         "vm.patch" => {
@@ -65,7 +65,7 @@ pub(in crate::control) fn call(method: &str, params: &str) -> Result<Call, RpcEr
             Ok(Call::VmPatch { id, patch, guard })
         }
         "vm.delete" => {
-            let Params { extra: If { guard }, own: OfVm { id } } = read(params)?;
+            let Params { extra: IfVm { guard }, own: OfVm { id } } = read(params)?;
             Ok(Call::VmDelete { id, guard })
         }
         "vm.get" => {
@@ -73,9 +73,9 @@ pub(in crate::control) fn call(method: &str, params: &str) -> Result<Call, RpcEr
             Ok(Call::VmGet { id })
         }
         "vm.list" => {
-            let Params { extra: Nothing, own: List { after, limit } } = read(params)?;
+            let Params { extra: Nothing, own: List { after, limit, filter } } = read(params)?;
             let limit = within(limit, LIST_LIMIT_DEFAULT, LIST_LIMIT_MAX)?;
-            Ok(Call::VmList { after, limit })
+            Ok(Call::VmList { after, limit, filter })
         }
         "history" => {
             let Params { extra: Nothing, own: Past { vm, before, limit } } = read(params)?;
@@ -218,11 +218,15 @@ struct List {
     after: Option<VmId>,
     #[serde(default)]
     limit: Option<u64>,
+    #[serde(default)]
+    filter: Option<Filter>,
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Stats {
+    #[serde(default)]
+    vm: Option<VmId>,
     #[serde(default)]
     vms: Option<bool>,
     #[serde(default)]
@@ -233,10 +237,16 @@ struct Stats {
 
 impl Stats {
     fn wish(self) -> Result<Wish, RpcError> {
-        let Self { vms, top, by } = self;
+        let Self { vm, vms, top, by } = self;
         let refuse = |path: &str, message: String| {
             Err(RpcError::new(Kind::InvalidParams, format!("{path}: {message}")).with("path", path))
         };
+        if let Some(id) = vm {
+            return match (vms, top, by) {
+                (None, None, None) => Ok(Wish::One(id)),
+                _ => refuse("vm", "is about one VM, so `vms`, `top` and `by` have no place beside it".into()),
+            };
+        }
         let Some(top) = top else {
             return match by {
                 Some(_) => refuse("by", "ranks VMs, so `top` must say how many are wanted".into()),

@@ -29,7 +29,7 @@ fn every_method_becomes_its_call() {
         (
             "vm.set",
             r#"{"if_revision":7,"id":"web1","macs":["52:54:00:00:00:01"],"ips":["10.0.0.5"],"class":null,"mode":"monitor"}"#,
-            Call::VmSet { set, guard: Guard { revision: Some(Revision(7)), boot: None } },
+            Call::VmSet { set, guard: Guard { revision: Some(Revision(7)), ..Guard::default() } },
         ),
         (
             "vm.patch",
@@ -39,11 +39,19 @@ fn every_method_becomes_its_call() {
         (
             "vm.delete",
             r#"{"id":"web1","if_revision":0,"if_boot":"0000001f"}"#,
-            Call::VmDelete { id: id.clone(), guard: Guard { revision: Some(Revision(0)), boot: Some(Boot(0x1f)) } },
+            Call::VmDelete {
+                id: id.clone(),
+                guard: Guard { revision: Some(Revision(0)), boot: Some(Boot(0x1f)), ..Guard::default() },
+            },
         ),
         ("vm.get", r#"{"id":"web1"}"#, Call::VmGet { id: id.clone() }),
-        ("vm.list", "{}", Call::VmList { after: None, limit: 1000 }),
-        ("vm.list", r#"{"after":"web1","limit":10000}"#, Call::VmList { after: Some(id), limit: 10_000 }),
+        ("vm.list", "{}", Call::VmList { after: None, limit: 1000, filter: None }),
+        (
+            "vm.list",
+            r#"{"after":"web1","limit":10000}"#,
+            Call::VmList { after: Some(id.clone()), limit: 10_000, filter: None },
+        ),
+        ("stats.get", r#"{"vm":"web1"}"#, Call::StatsGet { vms: Wish::One(id.clone()) }),
         ("stats.get", "{}", Call::StatsGet { vms: Wish::All }),
         ("stats.get", r#"{"vms":false}"#, Call::StatsGet { vms: Wish::None }),
         ("stats.get", r#"{"top":5}"#, Call::StatsGet { vms: Wish::Top { count: 5, by: Tally::Denied } }),
@@ -67,7 +75,7 @@ fn a_transaction_has_steps_that_are_changes() {
         edits: vec![Edit::Delete("a".parse().unwrap())],
         dry_run: true,
         confirm: None,
-        guard: Guard { revision: Some(Revision(7)), boot: None },
+        guard: Guard { revision: Some(Revision(7)), ..Guard::default() },
     };
     assert_eq!(txn(std::slice::from_ref(&delete), r#","dry_run":true,"if_revision":7"#), Ok(expected));
     let patch = step("policy.patch", r#"{"policy":{"mode":"monitor"}}"#);
@@ -192,4 +200,27 @@ fn samples(method: &str) -> &'static [&'static str] {
         "sync.status" | "sync.commit" | "sync.abort" => &[r#"{"sync":1}"#],
         _ => &["{}"],
     }
+}
+
+#[test]
+fn every_method_and_every_kind_of_error_stands_in_the_documentation() {
+    let docs = include_str!("../../../docs/control.md");
+    // A row may be about several methods.
+    let methods = docs.split_once("| Method | Parameters").unwrap().1.split_once("\n\n").unwrap().0;
+    let named: Vec<&str> =
+        methods.lines().filter_map(|row| row.split('|').nth(1)).flat_map(|cell| cell.split(", ")).collect();
+    let named: std::collections::BTreeSet<&str> =
+        named.into_iter().filter_map(|it| it.trim().strip_prefix('`')?.strip_suffix('`')).collect();
+    assert_eq!(named, METHODS.into_iter().collect());
+
+    let kinds = docs.split_once("| `data.kind` | `code` |").unwrap().1.split_once("\n\n").unwrap().0;
+    let rows = kinds.lines().filter_map(|row| {
+        let mut cells = row.split('|').map(str::trim);
+        let kind = cells.nth(1)?.strip_prefix('`')?.strip_suffix('`')?;
+        Some((kind, cells.next()?.parse::<i32>().ok()?))
+    });
+    let rows: std::collections::BTreeSet<(&str, i32)> = rows.collect();
+    assert_eq!(rows, Kind::ALL.into_iter().map(|kind| (kind.name(), kind.code())).collect());
+    let codes: std::collections::BTreeSet<i32> = Kind::ALL.into_iter().map(Kind::code).collect();
+    assert_eq!(codes.len(), Kind::ALL.len(), "no two have one code");
 }

@@ -7,7 +7,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::call;
-use crate::control::rpc::{CONFIRM_SECONDS_MAX, Call, ECHO_CHARS_MAX, Guard, Kind, RpcError};
+use crate::control::rpc::{CONFIRM_SECONDS_MAX, Call, ECHO_CHARS_MAX, Kind, RpcError};
 use crate::text::plain;
 use crate::vm::edit::Edit;
 
@@ -55,14 +55,14 @@ impl Operation<'_> {
             | Call::VmPatch { guard, .. }
             | Call::VmDelete { guard, .. }
             | Call::PolicyChange { guard, .. }
-                if guard != Guard::default() =>
+                if guard.revision.is_some() || guard.boot.is_some() =>
             {
                 let message = "`if_revision` and `if_boot` stand beside `operations`, for all of them".to_owned();
                 refuse(Kind::InvalidParams, message)
             }
-            Call::VmSet { set, .. } => Ok(Edit::Set(set)),
-            Call::VmPatch { id, patch, .. } => Ok(Edit::Patch(id, patch)),
-            Call::VmDelete { id, .. } => Ok(Edit::Delete(id)),
+            Call::VmSet { set, guard } => Ok(guard.about_vm(Edit::Set(set))),
+            Call::VmPatch { id, patch, guard } => Ok(guard.about_vm(Edit::Patch(id, patch))),
+            Call::VmDelete { id, guard } => Ok(guard.about_vm(Edit::Delete(id))),
             Call::PolicyChange { edit, .. } => Ok(Edit::Policy(edit)),
             _ => {
                 let method = plain(&self.method, ECHO_CHARS_MAX);

@@ -15,7 +15,7 @@ use crate::model::{Boot, Mode, Revision};
 use crate::policy::Origin;
 use crate::policy::document::Document;
 use crate::telemetry::report::{Judged, Report};
-use crate::vm::record::{Vm, VmId};
+use crate::vm::record::{Etag, Vm, VmId};
 
 /// What a call that was not refused is answered.
 #[derive(Debug, Serialize)]
@@ -175,6 +175,8 @@ pub struct Difference<T> {
 pub struct VmEntry {
     /// As `vm.set` takes it.
     pub vm: Arc<Vm>,
+    /// By which `if_etag` recognises it.
+    pub etag: Etag,
     /// The class it is judged by.
     pub effective_class: String,
     /// Whether what its class closes is dropped, or only counted: `monitor` if the VM, its class or the box is in that mode.

@@ -45,9 +45,35 @@ pub enum Kind {
     TooManyRemoved,
     /// The role of who asks does not allow it.
     Forbidden,
+    /// `if_etag` is not that of the VM's record.
+    EtagMismatch,
 }
 
 impl Kind {
+    /// All there are, in the order of the enum.
+    #[cfg(test)]
+    pub(in crate::control) const ALL: [Self; 19] = [
+        Self::ParseError,
+        Self::InvalidRequest,
+        Self::UnknownMethod,
+        Self::InvalidParams,
+        Self::Internal,
+        Self::NotFound,
+        Self::Conflict,
+        Self::TableFull,
+        Self::RevisionMismatch,
+        Self::NotInForce,
+        Self::TooLarge,
+        Self::TooManyConnections,
+        Self::UnknownClass,
+        Self::ShuttingDown,
+        Self::Configuration,
+        Self::PendingConfirm,
+        Self::TooManyRemoved,
+        Self::Forbidden,
+        Self::EtagMismatch,
+    ];
+
     /// The name in `data.kind`.
     #[must_use]
     pub const fn name(self) -> &'static str {
@@ -70,6 +96,7 @@ impl Kind {
             Self::PendingConfirm => "pending_confirm",
             Self::TooManyRemoved => "too_many_removed",
             Self::Forbidden => "forbidden",
+            Self::EtagMismatch => "etag_mismatch",
         }
     }
 
@@ -95,6 +122,7 @@ impl Kind {
             Self::PendingConfirm => -32010,
             Self::TooManyRemoved => -32011,
             Self::Forbidden => -32012,
+            Self::EtagMismatch => -32013,
         }
     }
 }
@@ -166,4 +194,18 @@ pub(in crate::control) fn explained(message: &str, more_names: &[&str]) -> Strin
 
 pub(super) fn unplaced(message: &str) -> &str {
     message.rsplit_once(" at line ").map_or(message, |(message, _)| message)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_kinds_are_listed() {
+        // Whoever adds one writes its name into `name`, where the compiler asks for it.
+        let arms = include_str!("error.rs")
+            .lines()
+            .filter(|line| line.trim_start().starts_with("Self::") && line.contains("=> -32"));
+        assert_eq!(arms.count(), Kind::ALL.len());
+    }
 }

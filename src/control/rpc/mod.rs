@@ -26,7 +26,10 @@ mod answer;
 mod error;
 mod request;
 
+use std::net::IpAddr;
 use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
 
 pub use self::answer::{
     Answer, Applied, Difference, HealthAnswer, LookupAnswer, Made, Match, MethodsAnswer, Notification, PolicyAnswer,
@@ -39,11 +42,11 @@ use super::handler::Verdict;
 use super::history::Recall;
 use super::inventory::SyncCall;
 pub use super::params::METHODS;
-use crate::model::{Address, Boot, Revision, Role, Scope};
+use crate::model::{Address, Boot, Mode, Revision, Role, Scope};
 use crate::policy::Tally;
 use crate::vm::edit::Edit;
 use crate::vm::policy::PolicyEdit;
-use crate::vm::record::{VmId, VmPatch, VmSet};
+use crate::vm::record::{Etag, VmId, VmPatch, VmSet};
 
 /// Version of this contract: grows when something is removed or changes its meaning.
 pub const PROTOCOL: u32 = 1;
@@ -73,6 +76,52 @@ pub struct Guard {
     pub revision: Option<Revision>,
     /// The process has not been started anew.
     pub boot: Option<Boot>,
+    /// The VM's record is this one; or there is none.
+    pub etag: Option<Option<Etag>>,
+}
+
+impl Guard {
+    /// What is to be done about a VM, under its circumstances.
+    #[must_use]
+    pub fn about_vm(self, edit: Edit) -> Edit {
+        match self.etag {
+            Some(etag) => Edit::If(etag, Box::new(edit)),
+            None => edit,
+        }
+    }
+}
+
+/// Which VMs are wanted: those for which all of it is true.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Filter {
+    /// Judged by this class.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub class: Option<String>,
+    /// In this mode in the end, VM, class and box considered.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mode: Option<Mode>,
+    /// In this scope.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub scope: Option<Scope>,
+    /// Whose ids begin so.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub id_prefix: Option<String>,
+    /// With this address, listed or within a prefix.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ip: Option<IpAddr>,
+}
+
+impl Filter {
+    /// Whether a VM is wanted.
+    #[must_use]
+    pub fn takes(&self, VmEntry { vm, effective_class, effective_mode, .. }: &VmEntry) -> bool {
+        self.class.as_ref().is_none_or(|class| class == effective_class)
+            && self.mode.is_none_or(|mode| mode == *effective_mode)
+            && self.scope.is_none_or(|scope| scope == vm.scope)
+            && self.id_prefix.as_ref().is_none_or(|prefix| vm.id.as_str().starts_with(prefix))
+            && self.ip.is_none_or(|ip| vm.prefixes().any(|prefix| prefix.contains(&ip)))
+    }
 }
 
 /// From where a watcher wants to be told of changes.
@@ -85,12 +134,14 @@ pub struct Watch {
 }
 
 /// Whose counters a statistics document has.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Wish {
     /// Of no VM.
     None,
     /// Of every VM.
     All,
+    /// Of this one.
+    One(VmId),
     /// Of those that lead.
     Top {
         /// How many, 1 to [`TOP_MAX`].
@@ -144,6 +195,8 @@ pub enum Call {
         after: Option<VmId>,
         /// How many at most, 1 to [`LIST_LIMIT_MAX`].
         limit: usize,
+        /// Only these, if not all.
+        filter: Option<Filter>,
     },
     /// `txn`
     Txn {

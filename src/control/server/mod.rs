@@ -51,7 +51,7 @@ pub struct Limits {
 impl Default for Limits {
     fn default() -> Self {
         Self {
-            connections: 64,
+            connections: 256,
             reserved: 8,
             line_bytes: rpc::LINE_BYTES_MAX,
             write_timeout: Duration::from_secs(10),

@@ -24,7 +24,7 @@ use crate::model::Boot;
 use crate::telemetry::heartbeat::{Heartbeat, PERIOD};
 
 /// Jobs in the queue; each connection has one at most, so who finds it full does not wait long.
-const JOBS_MAX: usize = 64;
+const JOBS_MAX: usize = 256;
 /// Changes that are made together, about: those of further jobs wait for the next turn.
 const TOGETHER: usize = 10_000;
 

@@ -6,6 +6,7 @@
 mod address;
 mod edits;
 mod error;
+mod etag;
 mod id;
 mod lists;
 #[cfg(test)]
@@ -20,6 +21,7 @@ pub use self::address::VmPrefix;
 use self::address::not_public;
 pub use self::edits::{VmPatch, VmSet};
 pub use self::error::RecordError;
+pub use self::etag::{Etag, EtagError};
 pub use self::id::VmId;
 
 use crate::model::{Address, MacAddr, Mode, Scope};
