@@ -1,6 +1,7 @@
 //! The real binary over DPDK, driven as an operator drives it: command lines in, exit codes, documents and captures out.
 //!
 //! - `authority`: who may do what over the control socket, and what is written down of it (root only)
+//! - `clients`: the programs of `docs/clients.md` that talk to the box
 //! - `replay`: captures through the box, every byte and every counter
 //! - `captures`: captures of every kind, by file and by pipe, and where they go
 //! - `input`: what cannot be is refused, with the offender's name and the documented exit code
@@ -24,6 +25,8 @@
 mod authority;
 #[path = "appliance/captures.rs"]
 mod captures;
+#[path = "appliance/clients.rs"]
+mod clients;
 #[path = "appliance/daemon.rs"]
 mod daemon;
 #[path = "support/mod.rs"]

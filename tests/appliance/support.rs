@@ -12,7 +12,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 /// The box.
-const BINARY: &str = env!("CARGO_BIN_EXE_portcullis");
+pub(crate) const BINARY: &str = env!("CARGO_BIN_EXE_portcullis");
 
 /// How long a test waits for what must come. Nothing is decided by it but that a test has failed.
 pub(crate) const LIMIT: Duration = Duration::from_secs(30);
