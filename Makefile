@@ -82,6 +82,7 @@ install: ## install what `make build` built: binary, systemd unit, log rotation,
 	sed 's|/usr/bin/portcullis|$(PREFIX)/bin/portcullis|' packaging/portcullis.service \
 	    > $(DESTDIR)$(UNITDIR)/portcullis.service
 	chmod 0644 $(DESTDIR)$(UNITDIR)/portcullis.service
+	install -m 0644 packaging/portcullis.socket $(DESTDIR)$(UNITDIR)/portcullis.socket
 	install -D -m 0644 packaging/portcullis.logrotate $(DESTDIR)$(SYSCONFDIR)/logrotate.d/portcullis
 	test -e $(DESTDIR)$(SYSCONFDIR)/portcullis/portcullis.toml || \
 	    install -D -m 0644 packaging/portcullis.toml $(DESTDIR)$(SYSCONFDIR)/portcullis/portcullis.toml

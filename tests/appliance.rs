@@ -1,5 +1,6 @@
 //! The real binary over DPDK, driven as an operator drives it: command lines in, exit codes, documents and captures out.
 //!
+//! - `activation`: a control socket that somebody else listens at
 //! - `authority`: who may do what over the control socket, and what is written down of it (root only)
 //! - `clients`: the programs of `docs/clients.md` that talk to the box
 //! - `replay`: captures through the box, every byte and every counter
@@ -21,6 +22,8 @@
 #![cfg(feature = "dpdk")]
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a test may fail by panic")]
 
+#[path = "appliance/activation.rs"]
+mod activation;
 #[path = "appliance/authority.rs"]
 mod authority;
 #[path = "appliance/captures.rs"]

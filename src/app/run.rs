@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
 
+use listenfd::ListenFd;
 use tracing::{error, info, warn};
 
 use super::boot::{Asked, Prepared};
@@ -57,7 +58,7 @@ impl Run {
         let mut life = Life::begin(Arc::clone(signals.stop()), exit_code(Cause::Stuck)).map_err(refused)?;
         let Prepared { eal_arguments, cores, plan, config, settings, vms, alarms } = self.asked.prepare()?;
         alarms.iter().for_each(|alarm| error!("{alarm}"));
-        let socket = Socket::take(&config.control.socket).map_err(socket_failure)?;
+        let socket = socket(&config.control.socket)?;
         let audit = config.control.audit.as_deref().map(audit_log).transpose()?;
         // Nobody else has the store from now on.
         let stored = store::open(config.store.path.as_deref(), exit_code);
@@ -253,6 +254,21 @@ fn audit_log(path: &Path) -> Result<AuditLog, Failure> {
         let message = format_args!("the audit log {} (`control.audit`) cannot be opened: {error}", path.display());
         Failure::new(Cause::Os, message)
     })
+}
+
+/// The socket that the service manager listens at for us (sd_listen_fds(3)), or one of our own.
+fn socket(path: &Path) -> Result<Socket, Failure> {
+    let refused = |error| Failure::new(Cause::Configuration, format_args!("LISTEN_FDS: {error}"));
+    let mut given = ListenFd::from_env();
+    if given.len() > 1 {
+        let message = format_args!("LISTEN_FDS: {} sockets were handed over; there is one control socket", given.len());
+        return Err(Failure::new(Cause::Configuration, message));
+    }
+    let taken = match given.take_unix_listener(0).map_err(refused)? {
+        Some(listener) => Socket::take_over(path, listener),
+        None => Socket::take(path),
+    };
+    taken.map_err(socket_failure)
 }
 
 fn socket_failure(error: SocketError) -> Failure {

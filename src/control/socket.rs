@@ -41,6 +41,17 @@ pub enum SocketError {
         /// As given.
         path: PathBuf,
     },
+    /// A service manager listens for us where nobody looks.
+    #[error(
+        "the service manager's socket is at {at}, and `control.socket` says {path}; make ListenStream= and \
+         `control.socket` the same", path = path.display()
+    )]
+    Elsewhere {
+        /// `control.socket`.
+        path: PathBuf,
+        /// What was handed over.
+        at: String,
+    },
     /// More than an address holds.
     #[error("{path}: {bytes} bytes are too many for the path of a socket; at most {PATH_BYTES_MAX} are possible", path = path.display())]
     TooLong {
@@ -108,9 +119,11 @@ impl SocketError {
     #[must_use]
     pub fn cause(&self) -> Cause {
         match self {
-            Self::NoName { .. } | Self::TooLong { .. } | Self::NoFolder { .. } | Self::Obstacle { .. } => {
-                Cause::Configuration
-            }
+            Self::NoName { .. }
+            | Self::Elsewhere { .. }
+            | Self::TooLong { .. }
+            | Self::NoFolder { .. }
+            | Self::Obstacle { .. } => Cause::Configuration,
             Self::Permission { .. } => Cause::Permission,
             Self::InUse { .. } | Self::Alive { .. } => Cause::Unavailable,
             Self::System { .. } => Cause::Os,
@@ -127,8 +140,8 @@ fn pid_text(pid: Option<u32>) -> String {
 pub struct Socket {
     path: PathBuf,
     listener: UnixListener,
-    /// Device and inode of the name, to remove no other's.
-    identity: (u64, u64),
+    /// Device and inode of the name, to remove no other's; none if the name is the service manager's.
+    identity: Option<(u64, u64)>,
     /// Locked.
     _lock: File,
 }
@@ -139,6 +152,32 @@ impl Socket {
     /// # Errors
     /// [`SocketError`]; whatever is there is as it was.
     pub fn take(path: &Path) -> Result<Self, SocketError> {
+        Self::with(path, || {
+            clear(path)?;
+            let listener = listening(path)?.into();
+            let metadata = fs::symlink_metadata(path).map_err(|source| system("look at", path, source))?;
+            Ok((listener, Some((metadata.dev(), metadata.ino()))))
+        })
+    }
+
+    /// Takes the right to serve at `path`, where a service manager listens for us: `listener` is what it handed over. The name
+    /// is there before us and stays behind, so clients wait for the next process instead of being turned away.
+    ///
+    /// # Errors
+    /// [`SocketError`], also where it listens elsewhere.
+    pub fn take_over(path: &Path, listener: UnixListener) -> Result<Self, SocketError> {
+        let elsewhere = |at| SocketError::Elsewhere { path: path.to_owned(), at };
+        let address = listener.local_addr().map_err(|source| system("look at", path, source))?;
+        match address.as_pathname() {
+            Some(at) if at == path => Self::with(path, || Ok((listener, None))),
+            at => Err(elsewhere(at.map_or_else(|| "no path".to_owned(), |at| at.display().to_string()))),
+        }
+    }
+
+    fn with(
+        path: &Path,
+        listen: impl FnOnce() -> Result<(UnixListener, Option<(u64, u64)>), SocketError>,
+    ) -> Result<Self, SocketError> {
         let name = path.file_name().filter(|_| !path.as_os_str().as_bytes().ends_with(b"/"));
         let Some(name) = name else { return Err(SocketError::NoName { path: path.to_owned() }) };
         let bytes = path.as_os_str().len();
@@ -148,11 +187,8 @@ impl Socket {
         let mut lock_name = name.to_owned();
         lock_name.push(".lock");
         let lock = lock(&path.with_file_name(lock_name), path)?;
-        clear(path)?;
-        let fd = listening(path)?;
-        let metadata = fs::symlink_metadata(path).map_err(|source| system("look at", path, source))?;
-        let identity = (metadata.dev(), metadata.ino());
-        Ok(Self { path: path.to_owned(), listener: UnixListener::from(fd), identity, _lock: lock })
+        let (listener, identity) = listen()?;
+        Ok(Self { path: path.to_owned(), listener, identity, _lock: lock })
     }
 
     /// Where it is.
@@ -168,9 +204,18 @@ impl Socket {
         &self.listener
     }
 
+    /// Takes the name away and ends a pending accept(2) with EINVAL. A service manager's socket stays as it is: who
+    /// connects now is answered by the next process.
+    pub fn close(&self) {
+        self.unlink();
+        if self.identity.is_some() {
+            let _ = rustix::net::shutdown(&self.listener, rustix::net::Shutdown::Both);
+        }
+    }
+
     /// Takes the name away, so that nobody finds the socket any more. It still listens.
-    pub fn unlink(&self) {
-        let ours = fs::symlink_metadata(&self.path).is_ok_and(|now| (now.dev(), now.ino()) == self.identity);
+    fn unlink(&self) {
+        let ours = fs::symlink_metadata(&self.path).is_ok_and(|now| Some((now.dev(), now.ino())) == self.identity);
         if ours {
             let _ = fs::remove_file(&self.path); // Left behind, it is stale: the next start takes it over.
         }

@@ -164,9 +164,7 @@ impl Server {
 
     fn close(&mut self) -> Option<JoinHandle<State>> {
         self.shared.stopping.store(true, Ordering::Release);
-        self.shared.socket.unlink();
-        // Linux ends a pending accept(2) with EINVAL then.
-        let _ = rustix::net::shutdown(self.shared.socket.listener(), rustix::net::Shutdown::Both);
+        self.shared.socket.close();
         if let Some(listener) = self.listener.take() {
             let _ = listener.join();
         }
@@ -216,6 +214,9 @@ fn accept(shared: &Shared, handle: &Handle, heart: &Heartbeat) {
     while !shared.stopping.load(Ordering::Acquire) {
         heart.beat();
         wait_for_client(shared.socket.listener());
+        if shared.stopping.load(Ordering::Acquire) {
+            return; // Who comes now is the next process's, where that gets the same socket.
+        }
         match shared.socket.listener().accept() {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
             Ok((stream, _)) => admit(shared, handle, Arc::new(stream)),
