@@ -3,6 +3,7 @@
 //! - `activation`: a control socket that somebody else listens at
 //! - `authority`: who may do what over the control socket, and what is written down of it (root only)
 //! - `clients`: the programs of `docs/clients.md` that talk to the box
+//! - `completions`: what a shell offers at Tab
 //! - `replay`: captures through the box, every byte and every counter
 //! - `captures`: captures of every kind, by file and by pipe, and where they go
 //! - `input`: what cannot be is refused, with the offender's name and the documented exit code
@@ -30,6 +31,8 @@ mod authority;
 mod captures;
 #[path = "appliance/clients.rs"]
 mod clients;
+#[path = "appliance/completions.rs"]
+mod completions;
 #[path = "appliance/daemon.rs"]
 mod daemon;
 #[path = "support/mod.rs"]

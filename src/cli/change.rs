@@ -7,6 +7,7 @@ use std::str::FromStr;
 use clap::{Args, Subcommand};
 use serde_json::{Map, Value, json};
 
+use super::completions;
 use super::records::Records;
 use super::remote::Remote;
 use crate::control::rpc::Applied;
@@ -28,7 +29,7 @@ Examples:
 With several records each is set for itself: bad ones are named, by their lines, the others are set.")]
     Set {
         /// Its name: 1 to 64 of A-Z a-z 0-9 . _ : -
-        #[arg(required_unless_present = "file")]
+        #[arg(required_unless_present = "file", add = completions::vm())]
         id: Option<VmId>,
         /// Read records from a JSON file, one a line if there are several (`-` is standard input)
         #[arg(long, value_name = "FILE", conflicts_with_all = ["id", "macs", "ips", "public_ipv4", "scope", "class", "mode", "note"])]
@@ -48,6 +49,7 @@ Examples:
   portcullis vm patch web1 --add-ip 2001:db8:5::/64        its other addresses stay")]
     Patch {
         /// Its name
+        #[arg(add = completions::vm())]
         id: VmId,
         #[command(flatten)]
         fields: Fields,
@@ -74,6 +76,7 @@ Examples:
     /// Forget a VM: its frames are an unknown VM's then
     Delete {
         /// Its name
+        #[arg(add = completions::vm())]
         id: VmId,
         #[command(flatten)]
         only: OnlyVm,

@@ -5,6 +5,7 @@ use std::time::{Duration, UNIX_EPOCH};
 use clap::Args;
 use serde_json::{Map, Value, json};
 
+use super::completions;
 use super::remote::Remote;
 use crate::control::history::{HistoryAnswer, HistoryEntry};
 use crate::failure::Failure;
@@ -22,6 +23,7 @@ pub(super) struct HistoryArgs {
     #[command(flatten)]
     remote: Remote,
     /// Of this VM only
+    #[arg(add = completions::vm())]
     vm: Option<VmId>,
     /// So many changes, the newest
     #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u16).range(1..=1000))]

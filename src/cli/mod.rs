@@ -3,6 +3,7 @@
 mod apply;
 mod change;
 mod check;
+mod completions;
 mod confirm;
 mod exit;
 mod history;
@@ -90,6 +91,8 @@ enum Command {
     Health(remote::HealthArgs),
     /// Examine or export what the daemon keeps on disk
     Store(store::StoreArgs),
+    /// Completions for a shell, with the names of VMs
+    Completions(completions::CompletionsArgs),
     /// The version of this program and of a running daemon
     Version(remote::VersionArgs),
 }
@@ -99,6 +102,7 @@ const LAST_WORDS: Duration = Duration::from_secs(2);
 
 /// Runs the command that the process was started with.
 pub fn main() -> ExitCode {
+    completions::answer();
     log::say_panics();
     let mut json = false;
     let ended = match Cli::try_parse() {
@@ -171,6 +175,7 @@ impl Command {
             Self::Watch(args) => args.json(),
             Self::Health(args) => args.json(),
             Self::Store(args) => args.json(),
+            Self::Completions(_) => false,
             Self::Version(args) => args.json(),
         }
     }
@@ -209,6 +214,7 @@ fn dispatch(command: Command) -> Result<(), Failure> {
         Command::Watch(args) => args.run(),
         Command::Health(args) => args.run(),
         Command::Store(args) => args.run(),
+        Command::Completions(args) => args.run(),
         Command::Version(args) => args.run(),
     }
 }

@@ -7,6 +7,7 @@ use clap::{Args, Subcommand};
 use serde_json::{Map, Value, json};
 
 use super::change::Change;
+use super::completions;
 use super::layout::Page;
 use super::records::Lines;
 use super::remote::Remote;
@@ -50,6 +51,7 @@ Examples:
     /// Show a VM, its class and what was judged of it
     Show {
         /// Its name
+        #[arg(add = completions::vm())]
         id: VmId,
     },
     /// Show whose an address is, as workers see it: a MAC, or an IP address within its longest prefix
