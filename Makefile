@@ -71,6 +71,7 @@ fuzz: ## fuzz each target for FUZZ_SECONDS (60)
 
 bench: build ## measure throughput against testpmd (BENCH_ARGS are passed on)
 	/usr/bin/python3 bench/run.py $(BENCH_ARGS)
+	/usr/bin/python3 bench/control.py $(BENCH_CONTROL_ARGS)
 
 packages: ## do the packages that docs/operate.md names start the box? (root, mmdebstrap, network)
 	scripts/test-packages
