@@ -6,7 +6,7 @@ export PATH := $(CARGO_BIN):$(PATH)
 
 BINARY := $(or $(CARGO_TARGET_DIR),target)/release/portcullis
 
-FUZZ_TARGETS := parser vm_line config rpc
+FUZZ_TARGETS := parser vm_line config rpc connection
 FUZZ_SECONDS ?= 60
 
 PREFIX ?= /usr/local

@@ -54,10 +54,23 @@ def main():
     calls = [
         ("vm.set", line), ("vm.get", '{"id":"vm-a"}'), ("vm.list", '{"after":"vm-a","limit":1}'),
         ("vm.patch", '{"id":"vm-a","class":"mta-only","note":null,"if_revision":1}'), ("vm.delete", '{"id":"vm-b"}'),
-        ("stats.get", '{"vms":true}'), ("version", "{}"), ("vm.sett", "{}"),
+        ("stats.get", '{"vms":true}'), ("version", "{}"), ("vm.sett", "{}"), ("health", "{}"), ("rpc.methods", "{}"),
+        ("vm.lookup", '{"ip":"10.0.0.5","scope":0}'), ("history", '{"vm":"vm-a","before":9,"limit":1}'),
+        ("txn", '{"operations":[{"method":"vm.set","params":%s},{"method":"policy.patch","params":{"policy":{"mode":"monitor"}}}],'
+         '"dry_run":false,"confirm_s":60}' % line), ("txn.confirm", "{}"), ("txn.rollback", '{"if_revision":1}'),
+        ("sync.begin", "{}"), ("sync.chunk", '{"sync":1,"at":0,"vms":[%s]}' % line), ("sync.status", '{"sync":1}'),
+        ("sync.commit", '{"sync":1,"dry_run":true,"force":true}'), ("sync.abort", '{"sync":1}'), ("policy.get", "{}"),
+        ("policy.set", '{"class":{"x":{"ports":[25,"587-588"]}}}'), ("policy.patch", '{"policy":{"via":["02:00:00:00:00:01"]}}'),
+        ("config.reload", "{}"), ("watch", '{"from_revision":0}'),
+        ("vm.delete if", '{"id":"vm-b","if_etag":"f7be87af1dfda3f5","if_boot":"0000001f","if_revision":0}'),
+        ("vm.list filter", '{"filter":{"class":"restricted","mode":"enforce","scope":0,"id_prefix":"vm","ip":"10.0.0.5"}}'),
     ]
-    for method, params in calls:
-        write("rpc", method, call(method, params))
+    for name, params in calls:
+        method = name.split(" ")[0]
+        write("rpc", name, call(method, params))
+        # In one piece, and byte by byte; with a second line, and an end that is none.
+        write("connection", name, b"\xff" + call(method, params) + b"\n")
+        write("connection", name + " in bytes", b"\x00" + call("version", "{}") + b"\n" + call(method, params) + b"\n{")
     write("rpc", "story", b"\n".join(call(method, params) for method, params in calls))
     write("rpc", "batch", b"[" + b",".join(call(method, params) for method, params in calls) + b"]")
     write("rpc", "notification", b'{"jsonrpc":"2.0","method":"version"}')

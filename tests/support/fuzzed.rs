@@ -2,23 +2,33 @@
 //! what libFuzzer thinks up, `tests/corpus_replay.rs` what it found worth keeping. They panic when a promise is broken.
 #![allow(dead_code, reason = "each program uses a part")]
 
-use std::path::Path;
-use std::sync::Arc;
+use std::io::{Read, Write};
+use std::net::Shutdown;
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, OnceLock};
 
 use portcullis::config::Config;
+use portcullis::control::client::Client;
 use portcullis::control::handler::State;
 use portcullis::control::rpc::{self, Id, Line, Request, Response};
+use portcullis::control::server::Server;
+use portcullis::control::socket::Socket;
 use portcullis::model::{Direction, LinkIndex, Way};
-use portcullis::policy::{Verdict, decide};
+use portcullis::policy::{Reader, Settings, Verdict, decide};
 use portcullis::port::memory::Frame;
+use portcullis::table::Capacity;
 use portcullis::telemetry::ledger::Ledger;
 use portcullis::testkit::{VM_A, VM_B, VM_C, World, world};
 use portcullis::vm::edit::Edit;
 use portcullis::vm::record::VmSet;
+use portcullis::vm::registry::Registry;
+use serde_json::Value;
+use tempfile::TempDir;
 
 /// Each with its name, which is that of its fuzz target and of its directory in `tests/corpus`.
-pub(crate) const TARGETS: [(&str, Target); 4] =
-    [("parser", parser), ("vm_line", vm_line), ("config", config), ("rpc", rpc)];
+pub(crate) const TARGETS: [(&str, Target); 5] =
+    [("parser", parser), ("vm_line", vm_line), ("config", config), ("rpc", rpc), ("connection", connection)];
 
 /// Takes any bytes.
 type Target = fn(&[u8]);
@@ -138,6 +148,70 @@ pub(crate) fn rpc(data: &[u8]) {
             Line::Batch(batch) => batch.take(100).for_each(&mut answer),
         }
     }
+}
+
+/// A box that is served, whoever has asked it for what before.
+struct Served {
+    path: PathBuf,
+    _server: Server,
+    _readers: Vec<Reader>,
+    _folder: TempDir,
+}
+
+impl Served {
+    fn start() -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("control.sock");
+        let (registry, readers) =
+            Registry::create(Capacity { vms: 1000, keys: 4000 }, 1, Settings::default()).expect("a table");
+        let state = State::new(registry, Arc::new(Ledger::new(Vec::new(), vec!["link0".into()])));
+        let server = Server::start(Socket::take(&path).expect("a socket"), state).expect("threads");
+        Self { path, _server: server, _readers: readers, _folder: folder }
+    }
+}
+
+/// A byte that says how the rest is cut into pieces, and what a client sends, until it says that nothing follows.
+///
+/// All that comes back are whole lines of JSON, no more than were asked for, unless it watches; the connection ends, and the
+/// next client is served.
+pub(crate) fn connection(data: &[u8]) {
+    static SERVED: OnceLock<Served> = OnceLock::new();
+    let Some((&cut, sent)) = data.split_first() else { return };
+    let Served { path, .. } = SERVED.get_or_init(Served::start);
+    let mut stream = UnixStream::connect(path).expect("there is room for one more");
+    let mut listening = stream.try_clone().expect("a second handle");
+    let heard = std::thread::spawn(move || {
+        let mut heard = Vec::new();
+        // What we had sent and nobody read makes the end a reset.
+        let _ = listening.read_to_end(&mut heard);
+        heard
+    });
+    for piece in sent.chunks(1 + 16 * usize::from(cut)) {
+        if stream.write_all(piece).is_err() {
+            break; // It was told why.
+        }
+    }
+    let _ = stream.shutdown(Shutdown::Write);
+    let heard = String::from_utf8(heard.join().expect("it reads")).expect("replies are text");
+    assert!(heard.is_empty() || heard.ends_with('\n'), "the last reply is whole: {heard:?}");
+    let mut replies = 0;
+    for line in heard.lines() {
+        match serde_json::from_str(line).expect("a reply is JSON") {
+            Value::Array(all) => all.iter().for_each(check_shape),
+            told if told.get("method").is_some() => continue,
+            one => check_shape(&one),
+        }
+        replies += 1;
+    }
+    assert!(replies <= sent.split(|&byte| byte == b'\n').count(), "{heard:?}");
+    Client::connect(path)
+        .and_then(|mut other| other.call("version", &serde_json::json!({})))
+        .expect("others are served");
+}
+
+fn check_shape(reply: &Value) {
+    assert_eq!(reply["jsonrpc"], "2.0", "{reply}");
+    assert!(reply.get("result").is_some() != reply.get("error").is_some(), "a result or an error: {reply}");
 }
 
 fn check_reply(id: &Id, reply: &str) {
