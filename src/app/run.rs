@@ -260,8 +260,9 @@ fn audit_log(path: &Path) -> Result<AuditLog, Failure> {
 fn socket(path: &Path) -> Result<Socket, Failure> {
     let refused = |error| Failure::new(Cause::Configuration, format_args!("LISTEN_FDS: {error}"));
     let mut given = ListenFd::from_env();
-    if given.len() > 1 {
-        let message = format_args!("LISTEN_FDS: {} sockets were handed over; there is one control socket", given.len());
+    let count = given.len();
+    if count > 1 {
+        let message = format_args!("LISTEN_FDS: {count} sockets were handed over; there is one control socket");
         return Err(Failure::new(Cause::Configuration, message));
     }
     let taken = match given.take_unix_listener(0).map_err(refused)? {

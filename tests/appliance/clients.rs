@@ -101,6 +101,10 @@ fn a_libvirt_hook_tells_of_vms_that_start_and_go() {
     assert_eq!(known(), 0);
     // It says so, and the VM starts all the same.
     assert!(hook(["web1", "start", "begin", "-"], "/nowhere").contains("portcullis: "));
+    let mut alone = Command::new(example("libvirt-hook"));
+    alone.args(["web1", "release", "end", "shutdown"]).env("PORTCULLIS", "/nowhere").stdin(Stdio::null());
+    let ended = lab.finish(&mut alone);
+    assert!(ended.code == Some(0) && ended.stderr.contains("portcullis: "), "{ended:?}");
     daemon.stop(Signal::TERM);
 }
 
