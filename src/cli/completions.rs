@@ -1,6 +1,6 @@
 //! `portcullis completions`: the shell completes commands, options, and the names of VMs.
 //!
-//! The shell asks this program itself at each Tab (`COMPLETE=SHELL portcullis -- WORDS`), so what it offers is what there is.
+//! The shell asks this program itself at each Tab (`PORTCULLIS_COMPLETE=SHELL portcullis -- WORDS`), so what it offers is what there is.
 
 use std::ffi::OsStr;
 use std::path::Path;
@@ -17,8 +17,8 @@ use crate::config::DEFAULT_SOCKET;
 use crate::control::client::Client;
 use crate::failure::{Cause, Failure};
 
-/// The variable by which the shell asks.
-const ASKS: &str = "COMPLETE";
+/// The variable by which the shell asks. Not clap's `COMPLETE`, which somebody may have for something else: no command would run.
+const ASKS: &str = "PORTCULLIS_COMPLETE";
 /// How long a daemon may take that is asked for names: somebody waits at a prompt.
 const PATIENCE: Duration = Duration::from_millis(500);
 /// Names that are offered at a time.
