@@ -59,7 +59,7 @@ impl Run {
         let Prepared { eal_arguments, cores, plan, config, settings, vms, alarms } = self.asked.prepare()?;
         alarms.iter().for_each(|alarm| error!("{alarm}"));
         let socket = socket(&config.control.socket)?;
-        let audit = config.control.audit.as_deref().map(audit_log).transpose()?;
+        let audit = config.control.audit.as_deref().map(AuditLog::start).transpose().map_err(refused)?;
         // Nobody else has the store from now on.
         let stored = store::open(config.store.path.as_deref(), exit_code);
         info!("{cores}");
@@ -247,13 +247,6 @@ fn roles(config: &Config) -> Roles {
         Some(config::Roles { read, write, admin }) => Roles::new(read, write, admin),
         None => Roles::default(),
     }
-}
-
-fn audit_log(path: &Path) -> Result<AuditLog, Failure> {
-    AuditLog::open(path).map_err(|error| {
-        let message = format_args!("the audit log {} (`control.audit`) cannot be opened: {error}", path.display());
-        Failure::new(Cause::Os, message)
-    })
 }
 
 /// The socket that the service manager listens at for us (sd_listen_fds(3)), or one of our own.

@@ -45,9 +45,11 @@ pub(super) fn report(report: &Report, before: Before<'_>, rank: Rank, page: Page
         if let Some(trouble) = daemon.store.as_ref().and_then(|store| store.trouble.as_ref()) {
             text += &(page.notice(&page.wrapped(&format!("The store: {}", plain(trouble, 400)), 0)) + "\n\n");
         }
-        if let Some(AuditReport { records_lost, trouble }) = daemon.audit.as_ref().filter(|it| it.records_lost > 0) {
+        if let Some(AuditReport { records_lost, trouble }) = &daemon.audit
+            && (*records_lost > 0 || trouble.is_some())
+        {
             let trouble = trouble.as_ref().map(|trouble| format!(": {}", plain(trouble, 400))).unwrap_or_default();
-            let words = format!("{records_lost} record(s) of the audit log are lost{trouble}");
+            let words = format!("The audit log has lost {records_lost} record(s){trouble}");
             text += &(page.notice(&page.wrapped(&words, 0)) + "\n\n");
         }
     }

@@ -2,7 +2,8 @@
 //!
 //! Whoever changes something hands a record over and never waits: a thread of its own makes lines of records and writes them.
 //! When it cannot keep up, or the disk takes nothing, records are lost; they are counted, `health` says so, and so does the log
-//! itself at the place where they are missing. The file may be renamed or truncated at any time, as logrotate does it.
+//! itself at the place where they are missing. The file may be renamed or truncated at any time, as logrotate does it. One that
+//! cannot be opened is tried again every second: a box that does not start for want of a folder would cut everybody off.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
@@ -15,7 +16,7 @@ use std::thread::{self, JoinHandle};
 use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use rustix::fs::OFlags;
 use serde::Serialize;
-use tracing::{info, warn};
+use tracing::{error, info};
 
 use super::history::{Entry, HistoryEntry, Who, now_ms};
 use super::rpc::RpcError;
@@ -94,16 +95,20 @@ pub struct AuditLog {
 }
 
 impl AuditLog {
-    /// Goes on with the file at `path`, or begins it.
+    /// Goes on with the file at `path`, or begins it; if that cannot be, the log says so and it is tried again.
     ///
     /// # Errors
-    /// It cannot be opened for writing, or is no file.
-    pub fn open(path: &Path) -> io::Result<Self> {
-        let target = Target::open(path)?;
+    /// There can be no thread.
+    pub fn start(path: &Path) -> io::Result<Self> {
+        let mut target = Target::default();
+        let trouble = target.open(path).err().map(|error| error.to_string());
+        if let Some(trouble) = &trouble {
+            error!("the audit log {} (`control.audit`) cannot be written: {trouble}", path.display());
+        }
         let shared = Shared {
             path: path.to_owned(),
             lost: AtomicU64::new(0),
-            trouble: Mutex::new(None),
+            trouble: Mutex::new(trouble),
             ending: AtomicBool::new(false),
             heart: Arc::new(Heartbeat::new("audit")),
         };
@@ -148,13 +153,17 @@ fn write(waiting: &Receiver<Record>, mut target: Target, shared: &Shared) {
                 Err(RecvTimeoutError::Disconnected) => return,
             },
         };
-        let Some(first) = first else {
-            if ending {
-                return;
+        match first {
+            Some(first) => {
+                std::iter::once(first)
+                    .chain(waiting.try_iter().take(TOGETHER - 1))
+                    .for_each(|record| lines.add(record));
             }
-            continue;
-        };
-        std::iter::once(first).chain(waiting.try_iter().take(TOGETHER - 1)).for_each(|record| lines.add(record));
+            None if ending => return,
+            // What could not be written is tried, so that somebody who mends it sees that it is mended.
+            None if shared.trouble().is_some() => {}
+            None => continue,
+        }
         let lost = shared.lost.load(Ordering::Relaxed);
         let unwritten = target.put(&shared.path, std::mem::take(&mut lines), lost);
         let mut trouble = shared.trouble();
@@ -165,7 +174,7 @@ fn write(waiting: &Receiver<Record>, mut target: Target, shared: &Shared) {
                 shared.lost.fetch_add(unwritten, Ordering::Relaxed);
                 let error = error.to_string();
                 if trouble.as_ref() != Some(&error) {
-                    warn!("the audit log {} cannot be written, records are lost: {error}", shared.path.display());
+                    error!("the audit log {} cannot be written, records are lost: {error}", shared.path.display());
                 }
                 *trouble = Some(error);
             }
@@ -224,15 +233,16 @@ impl Lines {
 }
 
 /// The file.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Target {
-    file: File,
+    file: Option<File>,
     /// Lost records that the file speaks of.
     told: u64,
 }
 
 impl Target {
-    fn open(path: &Path) -> io::Result<Self> {
+    /// The file at `path`, from now on.
+    fn open(&mut self, path: &Path) -> io::Result<&mut File> {
         // A pipe that nobody reads must not keep us here.
         let flags = OFlags::NONBLOCK.bits().cast_signed();
         let mut options = OpenOptions::new();
@@ -248,48 +258,51 @@ impl Target {
         if last != *b"\n" {
             file.write_all(b"\n")?;
         }
-        Ok(Self { file, told: 0 })
+        Ok(self.file.insert(file))
     }
 
-    /// Whether the path still leads to the file.
-    fn is_at(&self, path: &Path) -> io::Result<bool> {
-        let (ours, there) = (self.file.metadata()?, std::fs::metadata(path));
-        Ok(there.is_ok_and(|there| (there.dev(), there.ino()) == (ours.dev(), ours.ino())))
+    /// The file to which the path leads now.
+    fn at(&mut self, path: &Path) -> io::Result<&mut File> {
+        let id = |metadata: std::fs::Metadata| (metadata.dev(), metadata.ino());
+        let ours = self.file.as_ref().and_then(|file| file.metadata().ok()).map(id);
+        match self.file.take_if(|_| std::fs::metadata(path).ok().map(id) == ours) {
+            Some(file) => Ok(self.file.insert(file)),
+            None => self.open(path),
+        }
     }
 
     /// Writes lines whole. How many are not written, and why.
     fn put(&mut self, path: &Path, lines: Lines, lost: u64) -> Result<(), (u64, io::Error)> {
         let refused = |error| (lines.count, error);
-        if !self.is_at(path).map_err(refused)? {
-            self.file = Self::open(path).map_err(refused)?.file;
-        }
         let mut text = Lines::default();
         if lost > self.told {
             text.line(&Line::Lost { at_ms: now_ms(), records: lost - self.told });
         }
+        let file = self.at(path).map_err(refused)?;
         let notices = text.count;
         text.text.extend(&lines.text);
-        let begin = self.file.metadata().map_err(refused)?.len();
+        let begin = file.metadata().map_err(refused)?.len();
         let mut rest = &text.text[..];
-        let error = loop {
-            match self.file.write(rest) {
+        let mut error = None;
+        while !rest.is_empty() && error.is_none() {
+            match file.write(rest) {
+                Ok(0) => error = Some(io::ErrorKind::WriteZero.into()),
                 Ok(written) => rest = rest.get(written..).unwrap_or_default(),
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => break Some(error),
+                Err(refusal) if refusal.kind() == io::ErrorKind::Interrupted => {}
+                Err(refusal) => error = Some(refusal),
             }
-            if rest.is_empty() {
-                break None;
-            }
-        };
+        }
         let written = text.text.get(..text.text.len() - rest.len()).unwrap_or_default();
         let whole = written.iter().rposition(|&byte| byte == b'\n').map_or(0, |at| at + 1);
         let count = written.iter().filter(|&&byte| byte == b'\n').count() as u64;
+        if error.is_some() {
+            // No half line: a file that is shortened has room for that.
+            let _ = file.set_len(begin + whole as u64);
+        }
         if count >= notices {
             self.told = lost;
         }
         let Some(error) = error else { return Ok(()) };
-        // No half line: a file that is shortened has room for that.
-        let _ = self.file.set_len(begin + whole as u64);
         Err((lines.count - count.saturating_sub(notices), error))
     }
 }
@@ -322,7 +335,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("audit.jsonl");
         fs::write(&path, "{\"torn\":").unwrap();
-        let log = AuditLog::open(&path).unwrap();
+        let log = AuditLog::start(&path).unwrap();
         log.audit().made(Boot(1), entry(0));
         log.audit().refused(Boot(1), WHO, "vm.set", RpcError::new(Kind::Forbidden, "no").with("role", "read"));
         log.close();
@@ -347,7 +360,7 @@ mod tests {
     fn a_file_that_was_renamed_is_begun_anew_and_no_line_is_lost() {
         let folder = tempfile::tempdir().unwrap();
         let [path, old] = ["audit.jsonl", "audit.jsonl.1"].map(|name| folder.path().join(name));
-        let mut target = Target::open(&path).unwrap();
+        let mut target = Target::default();
         let mut put = |number| {
             let mut lines = Lines::default();
             lines.add(Record::Made(Boot(1), entry(number)));
@@ -370,7 +383,7 @@ mod tests {
     fn what_finds_no_room_is_counted_and_spoken_of_where_it_is_missing() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("audit.jsonl");
-        let mut target = Target::open(&path).unwrap();
+        let mut target = Target::default();
         for (number, lost) in [(0, 0), (1, 5), (2, 5), (3, 6)] {
             let mut lines = Lines::default();
             lines.add(Record::Made(Boot(1), entry(number)));
@@ -384,9 +397,7 @@ mod tests {
     fn records_that_cannot_be_written_are_counted_and_writing_goes_on_when_it_can() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("sub").join("audit.jsonl");
-        fs::create_dir(path.parent().unwrap()).unwrap();
-        let mut target = Target::open(&path).unwrap();
-        fs::remove_dir_all(path.parent().unwrap()).unwrap();
+        let mut target = Target::default();
         let some = || {
             let mut lines = Lines::default();
             (0..3).for_each(|number| lines.add(Record::Made(Boot(1), entry(number))));
@@ -403,10 +414,10 @@ mod tests {
     #[test]
     fn what_is_no_file_is_refused_without_waiting() {
         let folder = tempfile::tempdir().unwrap();
-        let error = AuditLog::open(folder.path()).unwrap_err();
-        assert_eq!(error.kind(), io::ErrorKind::IsADirectory);
+        let open = |path: &Path| Target::default().open(path).map(|_| ()).unwrap_err();
+        assert_eq!(open(folder.path()).kind(), io::ErrorKind::IsADirectory);
         let pipe = folder.path().join("pipe");
         rustix::fs::mkfifoat(rustix::fs::CWD, &pipe, rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR).unwrap();
-        assert_eq!(AuditLog::open(&pipe).unwrap_err().to_string(), "it is not a file");
+        assert_eq!(open(&pipe).to_string(), "it is not a file");
     }
 }

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::reading::Overview;
 use super::rpc::HealthAnswer;
-use crate::telemetry::report::{LinkReport, LinkState, PortReport};
+use crate::telemetry::report::{AuditReport, LinkReport, LinkState, PortReport};
 
 /// Something that is not as it should be.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -38,10 +38,10 @@ pub enum Problem {
         /// For people.
         message: String,
     },
-    /// Records of the audit log were lost.
-    AuditRecordsLost {
-        /// How many, since the start.
-        records: u64,
+    /// The audit log cannot be written, or records of it were lost.
+    AuditDegraded {
+        /// How many were lost, since the start.
+        records_lost: u64,
         /// For people.
         message: String,
     },
@@ -61,7 +61,7 @@ impl Problem {
             | Self::NotDurable { message }
             | Self::StoreDegraded { message }
             | Self::LogLinesLost { message, .. }
-            | Self::AuditRecordsLost { message, .. }
+            | Self::AuditDegraded { message, .. }
             | Self::Unbalanced { message } => message,
         }
     }
@@ -90,12 +90,7 @@ pub(super) fn answer(overview: &Overview) -> HealthAnswer {
         let lines = report.log_lines_lost;
         problems.push(Problem::LogLinesLost { lines, message: format!("{lines} line(s) of the log are lost") });
     }
-    if let Some(audit) = overview.daemon.audit.as_ref().filter(|audit| audit.records_lost > 0) {
-        let records = audit.records_lost;
-        let trouble = audit.trouble.as_deref().map(|trouble| format!(": {trouble}")).unwrap_or_default();
-        let message = format!("{records} record(s) of the audit log are lost{trouble}");
-        problems.push(Problem::AuditRecordsLost { records, message });
-    }
+    problems.extend(overview.daemon.audit.as_ref().and_then(audit_degraded));
     if !report.balanced {
         let message = "some frames were neither sent nor dropped for a reason; please report it".to_owned();
         problems.push(Problem::Unbalanced { message });
@@ -108,6 +103,13 @@ pub(super) fn answer(overview: &Overview) -> HealthAnswer {
         revision: overview.revision,
         boot: overview.daemon.boot,
     }
+}
+
+fn audit_degraded(AuditReport { records_lost, trouble }: &AuditReport) -> Option<Problem> {
+    let cannot = trouble.as_ref().map(|trouble| format!("the audit log cannot be written: {trouble}"));
+    let lost = (*records_lost > 0).then(|| format!("{records_lost} record(s) of the audit log are lost"));
+    let words: Vec<String> = cannot.into_iter().chain(lost).collect();
+    (!words.is_empty()).then(|| Problem::AuditDegraded { records_lost: *records_lost, message: words.join("; ") })
 }
 
 fn link_down(link: &str, side: &str, port: &PortReport) -> Option<Problem> {

@@ -1,11 +1,12 @@
 //! What wants to write must not kill: logs and results that nobody reads, or that have no room.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{PipeReader, PipeWriter, Read, Write, pipe};
 use std::process::{Command, Stdio};
 
 use rustix::fs::{OFlags, fcntl_setfl};
 use rustix::process::Signal;
+use serde_json::{Value, json};
 
 use crate::daemon::demo;
 use crate::support::{Daemon, Killed, Lab, assert_balance, number, wait_for};
@@ -127,4 +128,31 @@ fn each_line_of_the_log_has_its_time_and_none_is_a_warning_where_nothing_is_wron
         assert!(time.starts_with("20") && time.ends_with('Z') && time.contains('T'), "no time: {line}");
         assert!(rest.trim_start().starts_with("INFO "), "nothing is wrong: {line}");
     }
+}
+
+#[test]
+fn an_audit_log_that_cannot_be_written_stops_nothing_and_is_written_once_it_can() {
+    let lab = Lab::new();
+    let audit = lab.text("later/audit.jsonl");
+    let mut daemon = Daemon::start(&lab, &demo(&lab).and(&format!("audit = {audit:?}")));
+    assert!(daemon.log().contains("later/audit.jsonl (`control.audit`) cannot be written: "), "{}", daemon.log());
+    let degraded = || {
+        let problems = daemon.command(&["health", "--json"]).stdout;
+        serde_json::from_str::<Value>(&problems).unwrap()["problems"].clone()
+    };
+    assert_eq!((&degraded()[0]["kind"], &degraded()[0]["records_lost"]), (&json!("audit_degraded"), &json!(0)));
+    daemon.change(&["vm", "set", "web1", "--ip", "10.0.0.5"]);
+    wait_for("the lost record is counted", || (degraded()[0]["records_lost"] == 1).then_some(()));
+
+    fs::create_dir(lab.path("later")).unwrap();
+    wait_for("it is written again", || {
+        let problems = degraded();
+        (!problems[0]["message"].as_str().unwrap().contains("cannot be written")).then_some(())
+    });
+    daemon.change(&["vm", "delete", "web1"]);
+    daemon.stop(Signal::TERM);
+    let text = fs::read_to_string(&audit).unwrap();
+    let lines: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!((&lines[0]["outcome"], &lines[0]["records"]), (&json!("lost"), &json!(1)));
+    assert_eq!((lines.len(), &lines[1]["method"]), (2, &json!("vm.delete")));
 }
