@@ -160,7 +160,7 @@ fn labels(capture: &Path) -> Vec<String> {
 fn ours(world: &World, direction: Direction, frame: &[u8]) -> Ruling {
     let answer = world.answer(direction, frame);
     let drop = match answer.verdict {
-        Verdict::Forward => None,
+        Verdict::Forward | Verdict::WouldDrop(_) => None,
         Verdict::Drop(reason) => Some(reason.name().to_owned()),
     };
     let (vm, tally) = answer.tally.map(|(vm, tally): (String, Tally)| (vm, tally.name().to_owned())).unzip();

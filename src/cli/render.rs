@@ -54,8 +54,11 @@ pub(super) fn report(report: &Report, before: Before<'_>, rank: Rank, page: Page
         }
     }
     text += &links(report, before, page);
-    text += &counted("dropped because", &report.reasons, &DropReason::ALL.map(|it| (it.name(), it.meaning())), page)
+    let meanings = DropReason::ALL.map(|it| (it.name(), it.meaning()));
+    text += &counted("dropped because", &report.reasons, &meanings, page)
         .unwrap_or_else(|| "\nNothing was dropped.\n".into());
+    text +=
+        &counted("forwarded, but would be dropped because", &report.would_deny, &meanings, page).unwrap_or_default();
     text +=
         &counted("forwarded, but noted", &report.observed, &Observed::ALL.map(|it| (it.name(), it.meaning())), page)
             .unwrap_or_default();

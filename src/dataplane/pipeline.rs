@@ -188,8 +188,7 @@ impl<W: Witness, R: Responder> Rulings<'_, W, R> {
                 self.block.add_judged(identity.vm, self.way.direction, tally);
                 let observed = match tally {
                     Tally::Excepted => Some(Observed::Excepted),
-                    Tally::WouldDeny => Some(Observed::WouldDeny),
-                    Tally::Allowed | Tally::Denied => None,
+                    Tally::WouldDeny | Tally::Allowed | Tally::Denied => None,
                 };
                 self.settle(index, verdict, observed, identity.finding);
             }
@@ -197,13 +196,16 @@ impl<W: Witness, R: Responder> Rulings<'_, W, R> {
     }
 
     fn settle(&mut self, index: usize, verdict: Verdict, observed: Option<Observed>, finding: Option<Finding>) {
-        match (verdict, finding) {
-            (Verdict::Drop(reason), _) => {
+        match verdict {
+            Verdict::Drop(reason) => {
                 self.dropped |= FrameSet::of(index);
                 self.counts.dropped(reason, 1);
             }
-            (Verdict::Forward, Some(finding)) => self.counts.observed(finding.observed()),
-            (Verdict::Forward, None) => {}
+            Verdict::WouldDrop(reason) => self.counts.would_deny(reason),
+            Verdict::Forward => {}
+        }
+        if let Some(finding) = finding.filter(|_| verdict.forwards()) {
+            self.counts.observed(finding.observed());
         }
         if let Some(observed) = observed {
             self.counts.observed(observed);

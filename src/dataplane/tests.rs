@@ -85,7 +85,7 @@ fn a_witness_sees_what_is_not_simply_forwarded_and_nothing_else() {
         drop(DropReason::SpoofIp, a(), Some(Finding::SpoofIp)),
         drop(DropReason::PortClosed, a(), None),
         (Verdict::Forward, a(), Some(Tally::Excepted), None, Some(Observed::Excepted)),
-        (Verdict::Forward, Some(VM_C.id.to_owned()), Some(Tally::WouldDeny), None, Some(Observed::WouldDeny)),
+        (Verdict::WouldDrop(DropReason::PortClosed), Some(VM_C.id.to_owned()), Some(Tally::WouldDeny), None, None),
         drop(DropReason::PortClosed, None, None),
         (Verdict::Forward, None, None, None, Some(Observed::UdpMail)),
         drop(DropReason::PortClosed, a(), None),

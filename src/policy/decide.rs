@@ -141,7 +141,7 @@ pub fn examine(settings: &Settings, way: Way, head: &[u8], length: usize) -> Exa
     let Some(scope) = settings.scope(way, packet.vlan) else {
         return match settings.mode {
             Mode::Enforce => settled(Verdict::Drop(DropReason::ScopeRefused), None),
-            Mode::Monitor => settled(Verdict::Forward, Some(Observed::WouldDeny)),
+            Mode::Monitor => settled(Verdict::WouldDrop(DropReason::ScopeRefused), None),
         };
     };
     let subject = match packet.outcome {
@@ -167,10 +167,13 @@ pub fn judge(snapshot: Snapshot<'_>, case: &Case, named: Named) -> Judgement {
     let (verdict, tally) = match denial {
         _ if is_relayed(settings, &identity, case, denial) => (Verdict::Forward, Tally::Excepted),
         None => (Verdict::Forward, Tally::Allowed),
-        Some(_) if identity.is_monitored(settings) => (Verdict::Forward, Tally::WouldDeny),
         Some(reason) => {
             let reason = identity.finding.map_or(reason, |finding| name_drop(snapshot, &identity, case, finding));
-            (Verdict::Drop(reason), Tally::Denied)
+            if identity.is_monitored(settings) {
+                (Verdict::WouldDrop(reason), Tally::WouldDeny)
+            } else {
+                (Verdict::Drop(reason), Tally::Denied)
+            }
         }
     };
     Judgement { verdict, identity, tally }

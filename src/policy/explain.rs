@@ -45,6 +45,9 @@ pub fn explain(
         Decision::Settled(Verdict::Drop(reason), _) => {
             vec![format!("Dropped as {}: {}", reason.name(), reason.meaning())]
         }
+        Decision::Settled(Verdict::WouldDrop(reason), _) => {
+            vec![format!("Forwarded by monitor mode, else dropped as {}: {}", reason.name(), reason.meaning())]
+        }
         Decision::Judged(judgement) => {
             let mistaken =
                 || vec!["This is not the frame that was decided about: no port is in it, nor hidden.".into()];
@@ -57,7 +60,9 @@ fn judged(settings: &Settings, case: &Case, judgement: &Judgement, facts: &impl 
     let vm = judgement.identity.vm.map(facts);
     let verdict = match (judgement.verdict, judgement.tally) {
         (Verdict::Drop(reason), _) => format!("Verdict: dropped as {}. {}", reason.name(), reason.meaning()),
-        (Verdict::Forward, Tally::WouldDeny) => "Verdict: forwarded, because monitor mode denies nothing.".into(),
+        (Verdict::WouldDrop(reason), _) => {
+            format!("Verdict: forwarded by monitor mode, else dropped as {}. {}", reason.name(), reason.meaning())
+        }
         (Verdict::Forward, Tally::Excepted) => "Verdict: forwarded, because a relay covers the peer and port.".into(),
         (Verdict::Forward, _) => "Verdict: forwarded, because nothing that the frame needs is closed.".into(),
     };

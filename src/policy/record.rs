@@ -36,8 +36,7 @@ impl Record {
                 }
                 let observed = match tally {
                     Tally::Excepted => Some(Observed::Excepted),
-                    Tally::WouldDeny => Some(Observed::WouldDeny),
-                    Tally::Allowed | Tally::Denied => None,
+                    Tally::WouldDeny | Tally::Allowed | Tally::Denied => None,
                 };
                 let (verdict, finding) = (judgement.verdict, identity.finding);
                 Some(Self { way, verdict, vm: identity.vm, tally: Some(tally), finding, observed })

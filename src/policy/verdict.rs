@@ -100,6 +100,16 @@ pub enum Verdict {
     Forward,
     /// It is dropped and counted under this reason.
     Drop(DropReason),
+    /// It leaves like any other, because somebody only watches: enforced, it would be dropped for this reason.
+    WouldDrop(DropReason),
+}
+
+impl Verdict {
+    /// Whether the frame leaves.
+    #[must_use]
+    pub const fn forwards(self) -> bool {
+        matches!(self, Self::Forward | Self::WouldDrop(_))
+    }
 }
 
 #[cfg(test)]

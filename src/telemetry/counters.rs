@@ -26,13 +26,15 @@ pub struct LaneCounts {
     pub tx: u64,
     /// Dropped, by [`DropReason`].
     pub drops: [u64; REASONS],
+    /// Forwarded because somebody only watches, by the [`DropReason`] that they would have been dropped for.
+    pub would_deny: [u64; REASONS],
     /// Seen on frames that were not dropped for it, by [`Observed`].
     pub observed: [u64; OBSERVED],
 }
 
 impl Default for LaneCounts {
     fn default() -> Self {
-        Self { rx: 0, tx: 0, drops: [0; REASONS], observed: [0; OBSERVED] }
+        Self { rx: 0, tx: 0, drops: [0; REASONS], would_deny: [0; REASONS], observed: [0; OBSERVED] }
     }
 }
 
@@ -49,6 +51,12 @@ impl LaneCounts {
         self.drops.get(reason as usize).copied().unwrap_or(0)
     }
 
+    /// Frames that would have been dropped for one reason.
+    #[must_use]
+    pub fn spared(&self, reason: DropReason) -> u64 {
+        self.would_deny.get(reason as usize).copied().unwrap_or(0)
+    }
+
     /// Observations of one kind.
     #[must_use]
     pub fn seen(&self, observed: Observed) -> u64 {
@@ -60,6 +68,7 @@ impl LaneCounts {
         self.rx += other.rx;
         self.tx += other.tx;
         self.drops.iter_mut().zip(other.drops).for_each(|(sum, n)| *sum += n);
+        self.would_deny.iter_mut().zip(other.would_deny).for_each(|(sum, n)| *sum += n);
         self.observed.iter_mut().zip(other.observed).for_each(|(sum, n)| *sum += n);
     }
 }
@@ -122,6 +131,7 @@ pub struct BurstCounts {
     rx: u64,
     tx: u64,
     drops: Touched<REASONS>,
+    would_deny: Touched<REASONS>,
     observed: Touched<OBSERVED>,
 }
 
@@ -180,6 +190,13 @@ impl BurstCounts {
         self.drops.add(reason as usize, frames);
     }
 
+    /// A frame was forwarded that would have been dropped for this reason.
+    #[inline]
+    pub fn would_deny(&mut self, reason: DropReason) {
+        self.would_deny.add(reason as usize, 1);
+        self.observed(Observed::WouldDeny);
+    }
+
     /// Something was seen on a frame.
     #[inline]
     pub fn observed(&mut self, observed: Observed) {
@@ -211,6 +228,7 @@ struct Lane {
     rx: AtomicU64,
     tx: AtomicU64,
     drops: [AtomicU64; REASONS],
+    would_deny: [AtomicU64; REASONS],
     observed: [AtomicU64; OBSERVED],
 }
 
@@ -228,7 +246,13 @@ impl Block {
     /// Counters for a worker of `links` links over a table of `vms` VMs; nothing if the memory is not to be had.
     #[must_use]
     pub fn create(links: usize, vms: usize) -> Option<Self> {
-        let lane = || Lane { rx: AtomicU64::new(0), tx: AtomicU64::new(0), drops: zeros(), observed: zeros() };
+        let lane = || Lane {
+            rx: AtomicU64::new(0),
+            tx: AtomicU64::new(0),
+            drops: zeros(),
+            would_deny: zeros(),
+            observed: zeros(),
+        };
         Some(Self {
             lock: Seqlock::default(),
             lanes: (0..links * 2).map(|_| CachePadded::new(lane())).collect(),
@@ -261,6 +285,7 @@ impl Block {
             add(&lane.rx, std::mem::take(&mut burst.rx));
             add(&lane.tx, std::mem::take(&mut burst.tx));
             burst.drops.flush(&lane.drops);
+            burst.would_deny.flush(&lane.would_deny);
             burst.observed.flush(&lane.observed);
         });
     }
@@ -296,6 +321,7 @@ impl Block {
             rx: lane.rx.load(Ordering::Relaxed),
             tx: lane.tx.load(Ordering::Relaxed),
             drops: lane.drops.each_ref().map(|counter| counter.load(Ordering::Relaxed)),
+            would_deny: lane.would_deny.each_ref().map(|counter| counter.load(Ordering::Relaxed)),
             observed: lane.observed.each_ref().map(|counter| counter.load(Ordering::Relaxed)),
         });
         counts

@@ -98,6 +98,9 @@ impl Ledger {
             reasons: Both::of(|way| {
                 DropReason::ALL.into_iter().map(|reason| (reason.name(), totals.way(way).dropped(reason))).collect()
             }),
+            would_deny: Both::of(|way| {
+                DropReason::ALL.into_iter().map(|reason| (reason.name(), totals.way(way).spared(reason))).collect()
+            }),
             observed: Both::of(|way| {
                 Observed::ALL.into_iter().map(|seen| (seen.name(), totals.way(way).seen(seen))).collect()
             }),

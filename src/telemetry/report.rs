@@ -11,6 +11,7 @@
 //!    "rx_too_long":0,"rx_tags_lost":0,"rx_tags_restored":0,"link":{"up":true,"speed_mbps":10000,"can_be_set":true,"kept_down":false},
 //!    "rx_by_worker":[9]},"outside":{}}},
 //!  "reasons":{"egress":{"port_closed":1},"ingress":{}},
+//!  "would_deny":{"egress":{"port_closed":0},"ingress":{}},
 //!  "observed":{"egress":{"udp_mail":0},"ingress":{}},
 //!  "vms":{"web1":{"egress":{"allowed":0,"denied":1,"excepted":0,"would_deny":0},"ingress":{}}},
 //!  "unknown":{"egress":{},"ingress":{}},
@@ -49,6 +50,10 @@ pub struct Report<V = Named<Judged>> {
     pub links: Named<LinkReport>,
     /// Dropped frames by reason, all links together.
     pub reasons: Both<Named<u64>>,
+    /// Frames that were forwarded because somebody only watches, by the reason they would have been dropped for, all links
+    /// together.
+    #[serde(default)]
+    pub would_deny: Both<Named<u64>>,
     /// Frames on which something was seen, all links together.
     pub observed: Both<Named<u64>>,
     /// VMs, in the order of their ids.
@@ -234,9 +239,32 @@ impl<V> Report<V> {
     /// The same with other VMs.
     #[must_use]
     pub fn with_vms<W>(self, vms: W) -> Report<W> {
-        let Self { schema, revision, daemon, links, reasons, observed, vms: _, unknown, log_lines_lost, balanced } =
-            self;
-        Report { schema, revision, daemon, links, reasons, observed, vms, unknown, log_lines_lost, balanced }
+        let Self {
+            schema,
+            revision,
+            daemon,
+            links,
+            reasons,
+            would_deny,
+            observed,
+            vms: _,
+            unknown,
+            log_lines_lost,
+            balanced,
+        } = self;
+        Report {
+            schema,
+            revision,
+            daemon,
+            links,
+            reasons,
+            would_deny,
+            observed,
+            vms,
+            unknown,
+            log_lines_lost,
+            balanced,
+        }
     }
 
     /// The same of a process that serves.
@@ -379,6 +407,7 @@ mod tests {
             daemon: None,
             links: [("uplink", LinkReport { inside, outside })].into_iter().collect(),
             reasons: Both::of(|_| [("port_closed", 1), ("reply_closed", 0)].into_iter().collect()),
+            would_deny: Both::default(),
             observed: Both::default(),
             vms: [("web1", judged)].into_iter().collect(),
             unknown: Judged::default(),

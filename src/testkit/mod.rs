@@ -19,4 +19,6 @@ mod world;
 
 pub use frame::{ETHERTYPES_OF_TAGS, FrameBuilder, frame};
 pub use station::{GATEWAY_MAC, NOBODY, PEER, RELAY, ROUTER_MAC, Station, VM_A, VM_B, VM_C, VM_D};
-pub use world::{Answer, Run, World, WorldBuilder, allowed, denied, drops, excepted, passes, world, would_deny};
+pub use world::{
+    Answer, Run, World, WorldBuilder, allowed, denied, drops, excepted, passes, world, would_deny, would_drop,
+};

@@ -253,7 +253,10 @@ impl World {
                 let mut reasons = DropReason::ALL.into_iter().filter(|&reason| run.lane.dropped(reason) > 0);
                 Verdict::Drop(reasons.next().expect("the balance holds, so the drop has a reason"))
             }
-            [sent] if sent == bytes => Verdict::Forward,
+            [sent] if sent == bytes => {
+                let mut reasons = DropReason::ALL.into_iter().filter(|&reason| run.lane.spared(reason) > 0);
+                reasons.next().map_or(Verdict::Forward, Verdict::WouldDrop)
+            }
             _ => panic!("forwarded, but altered"),
         };
         let tally = self.counted(&run);
@@ -366,8 +369,14 @@ pub fn excepted(vm: Station) -> Answer {
 
 /// Forwarded by monitor mode.
 #[must_use]
-pub fn would_deny(vm: Station) -> Answer {
-    Answer { tally: Some((vm.id.into(), Tally::WouldDeny)), ..passes() }.observing(Observed::WouldDeny)
+pub fn would_deny(vm: Station, reason: DropReason) -> Answer {
+    Answer { tally: Some((vm.id.into(), Tally::WouldDeny)), ..would_drop(reason) }
+}
+
+/// Forwarded without asking whose it is, by monitor mode.
+#[must_use]
+pub fn would_drop(reason: DropReason) -> Answer {
+    Answer { verdict: Verdict::WouldDrop(reason), ..passes() }.observing(Observed::WouldDeny)
 }
 
 impl Answer {

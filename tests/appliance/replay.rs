@@ -78,7 +78,7 @@ fn the_document_has_the_documented_shape_and_every_name_in_it() {
     let stats = replay(&lab, &["--vms", &vms, "--inside", &inside]);
     assert_members(
         &stats,
-        &["schema", "revision", "links", "reasons", "observed", "vms", "unknown", "log_lines_lost", "balanced"],
+        &["schema", "revision", "links", "reasons", "would_deny", "observed", "vms", "unknown", "log_lines_lost", "balanced"],
     );
     assert_eq!((&stats["schema"], &stats["revision"]), (&json!(1), &json!(1)));
     assert_members(&stats["links"], &["link0"]);
@@ -102,6 +102,7 @@ fn the_document_has_the_documented_shape_and_every_name_in_it() {
     assert_members(&stats["vms"], &["mail1", "web1"]);
     for way in ["egress", "ingress"] {
         assert_members(&stats["reasons"][way], &DropReason::ALL.map(DropReason::name));
+        assert_members(&stats["would_deny"][way], &DropReason::ALL.map(DropReason::name));
         assert_members(&stats["observed"][way], &Observed::ALL.map(Observed::name));
         for judged in [&stats["vms"]["web1"][way], &stats["unknown"][way]] {
             assert_members(judged, &["allowed", "denied", "excepted", "would_deny"]);

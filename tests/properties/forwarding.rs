@@ -65,7 +65,7 @@ proptest! {
         for bytes in &frames {
             let decision = world.decide(direction, bytes);
             match decision.verdict() {
-                Verdict::Forward => sent.push(bytes.clone()),
+                Verdict::Forward | Verdict::WouldDrop(_) => sent.push(bytes.clone()),
                 Verdict::Drop(reason) => *drops.entry(reason).or_insert(0) += 1,
             }
             if let Decision::Judged(judgement) = decision {
@@ -100,7 +100,7 @@ proptest! {
         for segment_bytes in (1..bytes.len().min(520)).chain([600, 1000]) {
             let run = world.run(direction, [Frame::segmented(&bytes, segment_bytes)], usize::MAX);
             match whole.verdict {
-                Verdict::Forward => prop_assert_eq!(run.sent.as_slice(), std::slice::from_ref(&bytes), "segments of {}", segment_bytes),
+                Verdict::Forward | Verdict::WouldDrop(_) => prop_assert_eq!(run.sent.as_slice(), std::slice::from_ref(&bytes), "segments of {}", segment_bytes),
                 Verdict::Drop(reason) => {
                     prop_assert_eq!(run.lane.dropped(reason), 1, "segments of {}", segment_bytes);
                 }

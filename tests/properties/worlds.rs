@@ -218,18 +218,18 @@ impl Witness for Notes {
 /// What is counted beside a decision.
 fn observed(decision: &Decision) -> Vec<Observed> {
     match decision {
-        Decision::Settled(_, observed) => observed.iter().copied().collect(),
-        Decision::Judged(judgement) if judgement.verdict == Verdict::Forward => {
+        Decision::Settled(verdict, observed) => watched(*verdict).into_iter().chain(*observed).collect(),
+        Decision::Judged(judgement) if judgement.verdict.forwards() => {
             let finding = judgement.identity.finding.map(portcullis::policy::Finding::observed);
-            let tally = match judgement.tally {
-                Tally::Excepted => Some(Observed::Excepted),
-                Tally::WouldDeny => Some(Observed::WouldDeny),
-                Tally::Allowed | Tally::Denied => None,
-            };
-            finding.into_iter().chain(tally).collect()
+            let excepted = (judgement.tally == Tally::Excepted).then_some(Observed::Excepted);
+            finding.into_iter().chain(excepted).chain(watched(judgement.verdict)).collect()
         }
         Decision::Judged(_) => Vec::new(),
     }
+}
+
+fn watched(verdict: Verdict) -> Option<Observed> {
+    matches!(verdict, Verdict::WouldDrop(_)).then_some(Observed::WouldDeny)
 }
 
 /// Everything that was seen, by name: what a generator must bring forth.
@@ -241,13 +241,17 @@ fn agree(world: &World, direction: Direction, frames: &[(Vec<u8>, usize)], seen:
     let (run, (Notes(told), ())) =
         world.run_with(direction, segmented, usize::MAX, Pipeline::new(Notes::default(), ()));
     let way = Way { link: LinkIndex(0), direction };
-    let (mut sent, mut drops, mut beside, mut tallies, mut records) =
-        (Vec::new(), BTreeMap::new(), BTreeMap::new(), BTreeMap::new(), Vec::new());
+    let (mut sent, mut drops, mut spared, mut beside, mut tallies, mut records) =
+        (Vec::new(), BTreeMap::new(), BTreeMap::new(), BTreeMap::new(), BTreeMap::new(), Vec::new());
     for (bytes, _) in frames {
         let decision = world.decide(direction, bytes);
         match decision.verdict() {
             Verdict::Forward => sent.push(bytes.clone()),
             Verdict::Drop(reason) => *drops.entry(reason).or_insert(0) += 1,
+            Verdict::WouldDrop(reason) => {
+                sent.push(bytes.clone());
+                *spared.entry(reason).or_insert(0) += 1;
+            }
         }
         for observed in observed(&decision) {
             *beside.entry(observed).or_insert(0) += 1;
@@ -262,6 +266,7 @@ fn agree(world: &World, direction: Direction, frames: &[(Vec<u8>, usize)], seen:
     for reason in DropReason::ALL {
         let expected = drops.get(&reason).copied().unwrap_or(0);
         assert_eq!(run.lane.dropped(reason), expected, "{reason:?}");
+        assert_eq!(run.lane.spared(reason), spared.get(&reason).copied().unwrap_or(0), "{reason:?}");
         seen.extend((expected > 0).then_some(reason.name()));
     }
     for observed in Observed::ALL {

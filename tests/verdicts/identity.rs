@@ -8,7 +8,7 @@ use portcullis::policy::DropReason::{self, *};
 use portcullis::policy::Observed;
 use portcullis::testkit::{
     NOBODY, PEER, ROUTER_MAC, Station, VM_A, VM_B, VM_C, VM_D, World, WorldBuilder, allowed, denied, drops, frame,
-    passes, world,
+    passes, world, would_drop,
 };
 
 use super::{MAIL_PORTS, both_families, each_way, this_family_each_way};
@@ -449,7 +449,7 @@ fn a_refused_vlan_is_shut_to_everybody_and_everything() {
             each_way(&refuses, frame.clone().vlan(7).vlan(8).vlan(9), &refused);
         }
         let watched = build().box_monitors().build();
-        each_way(&watched, frame.clone().vlan(7), &passes().observing(Observed::WouldDeny));
+        each_way(&watched, frame.clone().vlan(7), &would_drop(DropReason::ScopeRefused));
     }
     for frame in [web.clone(), web.clone().vlan(0), web.clone().vlan(100), web.vlan(100).vlan(7)] {
         each_way(&build().build(), frame, &passes());

@@ -265,20 +265,20 @@ fn a_relay_does_not_apply_to_an_opaque_frame() {
 fn a_monitored_vm_is_forwarded_and_counted() {
     let world = world().monitored(VM_A).restricted(VM_B).build();
     for port in MAIL_PORTS {
-        each_way(&world, frame().from(VM_A).to(PEER).tcp(port), &would_deny(VM_A));
+        each_way(&world, frame().from(VM_A).to(PEER).tcp(port), &would_deny(VM_A, PortClosed));
         each_way(&world, frame().from(VM_B).to(PEER).tcp(port), &denied(VM_B, PortClosed)); // "no other VM"
     }
     for answer in both_families(frame().from(PEER).to(VM_A).tcp_from(25)) {
-        assert_eq!(world.ingress(answer), would_deny(VM_A));
+        assert_eq!(world.ingress(answer), would_deny(VM_A, ReplyClosed));
     }
-    each_way(&world, frame().from(VM_A).to(PEER).fragment(1, true), &would_deny(VM_A)); // opaque too
+    each_way(&world, frame().from(VM_A).to(PEER).fragment(1, true), &would_deny(VM_A, OpaqueFragment)); // opaque too
     each_way(&world, frame().from(VM_A).to(PEER).tcp(443), &passes());
 }
 
 #[test]
 fn a_monitored_class_is_forwarded_and_counted() {
     let world = world().monitored_class("watch", &[25]).of_class(VM_A, "watch").restricted(VM_B).build();
-    each_way(&world, frame().from(VM_A).to(PEER).tcp(25), &would_deny(VM_A));
+    each_way(&world, frame().from(VM_A).to(PEER).tcp(25), &would_deny(VM_A, PortClosed));
     each_way(&world, frame().from(VM_A).to(PEER).tcp(587), &allowed(VM_A)); // it closes 25 only
     each_way(&world, frame().from(VM_B).to(PEER).tcp(25), &denied(VM_B, PortClosed));
 }
@@ -286,7 +286,7 @@ fn a_monitored_class_is_forwarded_and_counted() {
 #[test]
 fn the_unknown_may_be_watched_by_their_class() {
     let world = world().monitored_class("watch", &[25]).unknown_class("watch").build();
-    each_way(&world, frame().from(NOBODY).to(PEER).tcp(25), &would_deny(NOBODY));
+    each_way(&world, frame().from(NOBODY).to(PEER).tcp(25), &would_deny(NOBODY, PortClosed));
 }
 
 #[test]
@@ -307,13 +307,13 @@ fn a_monitored_vm_or_class_is_not_an_invitation_to_borrow_its_name() {
 #[test]
 fn the_boxs_monitor_mode_covers_contradictions_too() {
     let world = world().restricted(VM_A).unrestricted(VM_B).box_monitors().build();
-    each_way(&world, frame().from(VM_A).to(PEER).tcp(25), &would_deny(VM_A));
-    each_way(&world, frame().from(NOBODY).to(PEER).tcp(25), &would_deny(NOBODY));
+    each_way(&world, frame().from(VM_A).to(PEER).tcp(25), &would_deny(VM_A, PortClosed));
+    each_way(&world, frame().from(NOBODY).to(PEER).tcp(25), &would_deny(NOBODY, PortClosed));
     each_way(&world, frame().from(VM_B).to(PEER).tcp(25), &allowed(VM_B));
     let spoofed = frame().from(VM_A.with_ips_of(VM_B)).to(PEER).tcp(25);
-    each_way(&world, spoofed, &would_deny(VM_A).observing(Observed::SpoofIp));
+    each_way(&world, spoofed, &would_deny(VM_A, SpoofIp).observing(Observed::SpoofIp));
     let spoofed = frame().from(NOBODY.with_ips_of(VM_B)).to(PEER).tcp(25);
-    each_way(&world, spoofed, &would_deny(VM_B).observing(Observed::SpoofMac));
+    each_way(&world, spoofed, &would_deny(VM_B, SpoofMac).observing(Observed::SpoofMac));
     // "It never covers `runt`, `tx_full` and `shutdown`."
     assert_eq!(world.egress(frame().cut(13)), drops(Runt));
     let run = world.run(Egress, [Frame::from(&frame().tcp(443).bytes()[..])], 0);
