@@ -19,7 +19,7 @@ fn advice(world: &World, direction: Direction, bytes: &[u8]) -> Option<Lift> {
     let Decision::Judged(judgement) = world.decide(direction, bytes) else { return None };
     let Verdict::Drop(_) = judgement.verdict else { return None };
     let way = Way { link: LinkIndex(0), direction };
-    let case = Case::find(&world.registry.settings().clone(), way, bytes).unwrap();
+    let case = Case::find(world.snapshot(), way, bytes).unwrap();
     Some(lift(&world.registry, &case, &judgement))
 }
 

@@ -10,7 +10,7 @@
 
 mod support;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -46,7 +46,7 @@ struct Ruling {
     drop: Option<String>,
     vm: Option<String>,
     tally: Option<String>,
-    observed: Vec<String>,
+    observed: BTreeSet<String>,
 }
 
 #[derive(Debug, PartialEq, Eq, Deserialize)]
@@ -68,7 +68,21 @@ fn every_golden_frame_is_ruled_alike() {
     if support::scapy_is_left_out() {
         return;
     }
-    judge(&support::path("pcaps/golden-inside.pcap"), &support::path("pcaps/golden-outside.pcap"));
+    let captures = ["pcaps/golden-inside.pcap", "pcaps/golden-outside.pcap"].map(support::path);
+    for level in [Level::Mail, Level::Strict, Level::Observe] {
+        judge(level, &captures[0], &captures[1]);
+    }
+}
+
+#[test]
+fn whatever_neighbours_tell_each_other_is_ruled_alike() {
+    if support::scapy_is_left_out() {
+        return;
+    }
+    let outside = support::path("pcaps/golden-outside.pcap");
+    for level in [Level::Strict, Level::Observe, Level::SomeGuards, Level::Mail] {
+        judge(level, &support::path("pcaps/strict-inside.pcap"), &outside);
+    }
 }
 
 #[test]
@@ -76,7 +90,7 @@ fn runts_and_every_size_are_ruled_alike() {
     if support::scapy_is_left_out() {
         return;
     }
-    judge(&support::path("pcaps/runts-inside.pcap"), &support::path("pcaps/sizes-inside.pcap"));
+    judge(Level::Mail, &support::path("pcaps/runts-inside.pcap"), &support::path("pcaps/sizes-inside.pcap"));
 }
 
 #[test]
@@ -107,7 +121,33 @@ fn judge_fuzz(seed: &str) {
         run(Command::new(PYTHON).arg(script).arg(&path).args(["--side", side, "--frames", "20000", "--seed", seed]));
         path
     });
-    judge(&inside, &outside);
+    for level in [Level::Mail, Level::Strict, Level::Observe, Level::SomeGuards] {
+        judge(level, &inside, &outside);
+    }
+}
+
+/// When it matters who a frame says it is, in a configuration that is the same else.
+#[derive(Clone, Copy, Debug)]
+enum Level {
+    Mail,
+    Observe,
+    Strict,
+    /// Strict, and two of the four guards look.
+    SomeGuards,
+}
+
+impl Level {
+    fn config(self) -> String {
+        let strict = support::text("pcaps/strict.toml");
+        let level = "identity = \"strict\"";
+        assert!(strict.contains(level), "strict.toml is strict");
+        match self {
+            Self::Mail => support::text("pcaps/golden.toml"),
+            Self::Observe => strict.replace(level, "identity = \"observe\""),
+            Self::Strict => strict,
+            Self::SomeGuards => strict.replace(level, "identity = \"strict\"\nguards = [\"nd\", \"arp\"]"),
+        }
+    }
 }
 
 fn run(command: &mut Command) -> Vec<u8> {
@@ -117,15 +157,17 @@ fn run(command: &mut Command) -> Vec<u8> {
 }
 
 /// Has both captures judged by `judge.py` and by the box.
-fn judge(inside: &Path, outside: &Path) {
-    let (config, vms) = (support::path("pcaps/golden.toml"), support::path("pcaps/golden-vms.jsonl"));
+fn judge(level: Level, inside: &Path, outside: &Path) {
+    let name = format!("{level:?}-{}.toml", inside.file_stem().unwrap().display());
+    let (config, vms) = (Path::new(env!("CARGO_TARGET_TMPDIR")).join(name), support::path("pcaps/golden-vms.jsonl"));
+    std::fs::write(&config, level.config()).unwrap();
     let json = run(Command::new(PYTHON)
         .arg(support::path("peers/judge.py"))
         .arg("--rulings")
         .args([Path::new("--vms"), &vms, Path::new("--config"), &config])
         .args([Path::new("--inside"), inside, Path::new("--outside"), outside]));
     let report: Report = serde_json::from_slice(&json).expect("judge.py prints its report as JSON");
-    let world = World::read(&support::text("pcaps/golden.toml"), &support::text("pcaps/golden-vms.jsonl"));
+    let world = World::read(&level.config(), &support::text("pcaps/golden-vms.jsonl"));
 
     let mut differences = Vec::new();
     for (direction, capture, side) in
@@ -146,7 +188,7 @@ fn judge(inside: &Path, outside: &Path) {
         }
     }
     let shown = differences.iter().take(20).map(String::as_str).collect::<Vec<_>>().join("\n");
-    assert!(differences.is_empty(), "{} frames are ruled differently:\n{shown}", differences.len());
+    assert!(differences.is_empty(), "{level:?}: {} frames are ruled differently:\n{shown}", differences.len());
     all_together(&world, Direction::Egress, &support::read_pcap(inside), &report.inside, &report);
     all_together(&world, Direction::Ingress, &support::read_pcap(outside), &report.outside, &report);
 }

@@ -11,6 +11,7 @@ mod reload;
 mod tests;
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
@@ -124,6 +125,9 @@ pub struct Link {
     /// Routers between VMs and box on this link.
     #[serde(default)]
     pub via: Vec<Via>,
+    /// Gateways' addresses, which only routers of this link claim, where `policy.identity` is `strict` or `observe`.
+    #[serde(default)]
+    pub protect: Vec<IpAddr>,
 }
 
 impl Link {
@@ -142,6 +146,7 @@ impl Link {
             link_propagation: yes(),
             scopes: BTreeMap::new(),
             via: Vec::new(),
+            protect: Vec::new(),
         }
     }
 
@@ -298,8 +303,8 @@ impl Config {
     #[must_use]
     pub fn document(&self) -> Document {
         let links = self.links.iter().map(|link| {
-            let section = LinkSection { scopes: link.scopes.clone(), via: link.via.clone() };
-            (link.name.clone(), section)
+            let Link { scopes, via, protect, .. } = link.clone();
+            (link.name.clone(), LinkSection { scopes, via, protect })
         });
         Document { policy: self.policy.clone(), classes: self.classes.clone(), links: links.collect() }
     }
@@ -323,8 +328,7 @@ impl Config {
 
 /// A remark on what the documentation plans and this version refuses.
 fn later(message: &str) -> &'static str {
-    const LATER: [&str; 7] = [
-        "unknown variant `strict`",
+    const LATER: [&str; 6] = [
         "unknown variant `reject`",
         "unknown field `metrics`",
         "unknown field `events`",

@@ -39,8 +39,8 @@ fn unknown_keys_are_refused_with_a_suggestion() {
 
 #[test]
 fn what_a_later_version_brings_is_refused_as_such() {
-    for text in ["[policy]\nidentity = \"strict\"", "[policy]\ndeny = \"reject\""] {
-        assert!(parse(text).unwrap_err().ends_with("not in this version"), "{text}");
+    for text in ["[policy]\ndeny = \"reject\"", "[metrics]"] {
+        assert!(parse(text).unwrap_err().contains("not in this version"), "{text}");
     }
 }
 
@@ -122,6 +122,12 @@ fn what_makes_no_sense_is_refused_by_key() {
         (format!("{LINK}via = [\"52:54:00:00:00:01\", \"52:54:00:00:00:01\"]"), "listed twice"),
         (format!("{LINK}via = [{{ mac = \"52:54:00:00:00:01\", vlans = 1 }}]"), "vlans"),
         ("[policy]\nvia = [\"00:00:00:00:00:00\"]".to_owned(), "nobody's address"),
+        ("[policy]\nguards = [\"arp\"]".to_owned(), "policy.guards"),
+        ("[policy]\nidentity = \"strict\"\nguards = [\"rap\"]".to_owned(), "rap"),
+        (format!("{LINK}protect = [\"ff02::1\"]"), "link[0].protect"),
+        (format!("{LINK}protect = [\"0.0.0.0\"]"), "no station's address"),
+        (format!("{LINK}protect = [\"192.0.2.1\", \"192.0.2.1\"]"), "listed twice"),
+        (format!("{LINK}protect = [\"192.0.2.1/24\"]"), "192.0.2.1/24"),
         ("[policy]\ndirections = []".to_owned(), "policy.directions"),
         (
             ["25", "26"]
@@ -208,6 +214,17 @@ fn what_may_be_a_mistake_is_remarked_on() {
     );
     assert!(remarks("[policy]\nmode = \"monitor\"")[0].starts_with("policy.mode: `monitor`: no rule is enforced"));
     assert!(remarks("[class.a]\nports = [25]\nmode = \"monitor\"")[0].starts_with("class.a.mode: `monitor`"));
+    assert!(remarks("[policy]\nidentity = \"observe\"")[0].starts_with("policy.identity: `observe`"));
+    let open = "[policy]\nidentity = \"strict\"\nunknown_class = \"unrestricted\"";
+    assert!(
+        remarks(open).iter().any(|remark| remark.starts_with("policy.identity: `strict` with")),
+        "{:?}",
+        remarks(open)
+    );
+    assert_eq!(remarks("[policy]\nidentity = \"strict\""), [] as [String; 0]);
+    assert!(
+        remarks(&format!("{LINK}protect = [\"192.0.2.1\"]"))[0].starts_with("link[0].protect: nothing is protected")
+    );
     for rest in ["0", "\"refuse\""] {
         assert_eq!(remarks(&format!("{LINK}scopes = {{ \"100\" = 1, \"*\" = {rest} }}")), [] as [String; 0]);
     }

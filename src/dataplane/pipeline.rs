@@ -89,7 +89,7 @@ pub fn filter_burst<F: Frames, W: Witness, R: Responder>(
                 head.get(..gathered).unwrap_or(&[])
             }
         };
-        match policy::examine(snapshot.settings, way, first, length) {
+        match policy::examine(snapshot, way, first, length) {
             Examined::Settled(verdict, observed) => {
                 rulings.conclude(burst, index, &Decision::Settled(verdict, observed));
             }
@@ -104,7 +104,7 @@ pub fn filter_burst<F: Frames, W: Witness, R: Responder>(
         named
     }));
     for ((index, case, _), named) in cases.iter().zip(&*names) {
-        rulings.conclude(burst, *index, &Decision::Judged(policy::judge(snapshot, case, *named)));
+        rulings.conclude(burst, *index, &policy::judge(snapshot, case, *named));
     }
     cases.clear();
     names.clear();
@@ -156,7 +156,9 @@ impl<W: Witness, R: Responder> Rulings<'_, W, R> {
             port_closed |= FrameSet::if_so(index, answer.port_closed);
             reply_closed |= FrameSet::if_so(index, answer.reply_closed);
             let tally = if answer.port_closed | answer.reply_closed { Tally::Denied } else { Tally::Allowed };
-            self.block.add_judged(Some(answer.vm), self.way.direction, tally);
+            if answer.judged {
+                self.block.add_judged(Some(answer.vm), self.way.direction, tally);
+            }
             let way = self.way;
             self.tell(burst, index, || {
                 let reason = if answer.port_closed { DropReason::PortClosed } else { DropReason::ReplyClosed };
@@ -184,13 +186,9 @@ impl<W: Witness, R: Responder> Rulings<'_, W, R> {
     fn rule(&mut self, index: usize, decision: &Decision) {
         match *decision {
             Decision::Settled(verdict, observed) => self.settle(index, verdict, observed, None),
-            Decision::Judged(Judgement { verdict, identity, tally }) => {
+            Decision::Judged(judgement @ Judgement { verdict, identity, tally, observed: _ }) => {
                 self.block.add_judged(identity.vm, self.way.direction, tally);
-                let observed = match tally {
-                    Tally::Excepted => Some(Observed::Excepted),
-                    Tally::WouldDeny | Tally::Allowed | Tally::Denied => None,
-                };
-                self.settle(index, verdict, observed, identity.finding);
+                self.settle(index, verdict, judgement.beside(), identity.finding);
             }
         }
     }

@@ -41,19 +41,28 @@ pub(super) struct End<'f> {
     pub(super) part: Part,
     /// A routing header with segments left was met.
     pub(super) segments_left: bool,
+    /// A fragment header was met.
+    pub(super) is_fragment: bool,
+}
+
+impl<'f> End<'f> {
+    /// Of a packet without such headers.
+    #[inline]
+    pub(super) fn at(protocol: u8, payload: Rest<'f>, part: Part) -> Self {
+        Self { protocol, payload, part, segments_left: false, is_fragment: false }
+    }
 }
 
 /// Walks from `next`, whose header starts `chain`, to the transport protocol.
 pub(super) fn walk(family: Family, next: u8, chain: Rest<'_>, part: Part) -> Result<End<'_>, Outcome> {
-    let mut end = End { protocol: next, payload: chain, part, segments_left: false };
-    let mut fragment_header_seen = false;
+    let mut end = End::at(next, chain, part);
     let mut walked_bytes = 0;
     for headers in 0.. {
         let header = end.protocol;
         if !belongs(family, header) {
             return Ok(end);
         }
-        if headers == HEADERS_MAX || (header == HEADER_FRAGMENT && fragment_header_seen) {
+        if headers == HEADERS_MAX || (header == HEADER_FRAGMENT && end.is_fragment) {
             return Err(Outcome::Opaque(Opaque::HeaderChain));
         }
         // Fails where the packet or the part of the chain that is looked through ends before `end_bytes`.
@@ -76,7 +85,7 @@ pub(super) fn walk(family: Family, next: u8, chain: Rest<'_>, part: Part) -> Res
         match header {
             HEADER_ROUTING => end.segments_left |= b3 != 0,
             HEADER_FRAGMENT => {
-                fragment_header_seen = true;
+                end.is_fragment = true;
                 let (offset, more) = (u16::from_be_bytes([b2, b3]) >> 3, b3 & 1 != 0);
                 match (offset, more) {
                     (0, false) => {} // an atomic fragment is a whole packet (RFC 6946)

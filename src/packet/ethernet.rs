@@ -12,6 +12,7 @@ const TAGS_MAX: usize = 2;
 /// Smallest EtherType; below stands the length of an 802.3 frame (IEEE 802.3, 3.2.6).
 const ETHER_TYPE_MIN: u16 = 0x0600;
 const ETHER_TYPE_IPV4: u16 = 0x0800;
+const ETHER_TYPE_ARP: u16 = 0x0806;
 const ETHER_TYPE_IPV6: u16 = 0x86dd;
 const ETHER_TYPE_MPLS: u16 = 0x8847;
 const ETHER_TYPE_MPLS_UPSTREAM: u16 = 0x8848;
@@ -23,6 +24,7 @@ const ETHER_TYPE_MACSEC: u16 = 0x88e5;
 pub(super) enum Payload<'f> {
     Ipv4(Rest<'f>),
     Ipv6(Rest<'f>),
+    Arp(Rest<'f>),
     Other(Other),
     Opaque(Opaque),
 }
@@ -48,9 +50,11 @@ pub(super) fn peel(mut ether_type: u16, mut rest: Rest<'_>) -> Link<'_> {
                 Ok((inner, after)) if is_tag(inner) => rest = after,
                 Ok((ETHER_TYPE_IPV4, after)) => break Payload::Ipv4(after),
                 Ok((ETHER_TYPE_IPV6, after)) => break Payload::Ipv6(after),
+                Ok((ETHER_TYPE_ARP, after)) => break Payload::Arp(after),
                 Ok((inner, _)) => break Payload::Other(kind(inner)),
                 Err(payload) => break payload,
             },
+            ETHER_TYPE_ARP => break Payload::Arp(rest),
             other => break Payload::Other(kind(other)),
         }
         if tags == TAGS_MAX {
@@ -104,10 +108,8 @@ fn unwrap_802_3(rest: Rest<'_>) -> Result<(u16, Rest<'_>), Payload<'_>> {
 #[inline(never)]
 fn kind(ether_type: u16) -> Other {
     match ether_type {
-        // ARP, RARP, Wake-on-LAN; pause frames, slow protocols; PPPoE discovery, EAPOL, LLDP, PTP, CFM; loopback tests.
-        0x0806 | 0x8035 | 0x0842 | 0x8808 | 0x8809 | 0x8863 | 0x888e | 0x88cc | 0x88f7 | 0x8902 | 0x9000 => {
-            Other::NotIp
-        }
+        // RARP, Wake-on-LAN; pause frames, slow protocols; PPPoE discovery, EAPOL, LLDP, PTP, CFM; loopback tests.
+        0x8035 | 0x0842 | 0x8808 | 0x8809 | 0x8863 | 0x888e | 0x88cc | 0x88f7 | 0x8902 | 0x9000 => Other::NotIp,
         ETHER_TYPE_MPLS | ETHER_TYPE_MPLS_UPSTREAM => Other::Tunnel(Tunnel::Mpls),
         ETHER_TYPE_PPPOE_SESSION => Other::Tunnel(Tunnel::Pppoe),
         ETHER_TYPE_MACSEC => Other::Tunnel(Tunnel::Macsec),

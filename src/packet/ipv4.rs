@@ -1,6 +1,6 @@
 //! The IPv4 header (RFC 791).
 
-use super::chain::{self, Family};
+use super::chain::{self, End, Family};
 use super::transport::{self, Part};
 use super::{Network, Opaque, Outcome, Rest};
 
@@ -10,7 +10,14 @@ const PROTOCOL_AH: u8 = chain::HEADER_AH;
 /// What an IPv4 packet carries; `packet` begins at its header and may be followed by padding.
 #[inline]
 pub(super) fn parse(packet: Rest<'_>) -> (Network<'_>, Outcome) {
-    const MALFORMED: Outcome = Outcome::Opaque(Opaque::Malformed);
+    let (network, upper) = upper(packet);
+    (network, transport::reached(upper))
+}
+
+/// The header, and the protocol that the packet carries, or why it cannot be told.
+#[inline]
+pub(super) fn upper(packet: Rest<'_>) -> (Network<'_>, Result<End<'_>, Outcome>) {
+    const MALFORMED: Result<End<'_>, Outcome> = Err(Outcome::Opaque(Opaque::Malformed));
     let Some(header) = packet.peek::<20>() else {
         return (Network::Absent, MALFORMED);
     };
@@ -30,17 +37,13 @@ pub(super) fn parse(packet: Rest<'_>) -> (Network<'_>, Outcome) {
     let fragment = u16::from_be_bytes([f0, f1]);
     let (offset, more) = (fragment & 0x1fff, fragment & 0x2000 != 0);
     if offset != 0 {
-        return (network, later_fragment(protocol, offset));
+        return (network, Err(later_fragment(protocol, offset)));
     }
     let part = if more { Part::FirstFragment } else { Part::Whole };
     if protocol != PROTOCOL_AH {
-        return (network, transport::outcome(protocol, payload, part));
+        return (network, Ok(End::at(protocol, payload, part)));
     }
-    let outcome = match chain::walk(Family::Ipv4, protocol, payload, part) {
-        Ok(end) => transport::outcome(end.protocol, end.payload, end.part),
-        Err(outcome) => outcome,
-    };
-    (network, outcome)
+    (network, chain::walk(Family::Ipv4, protocol, payload, part))
 }
 
 /// A later fragment that could bring or overwrite a TCP header's ports is opaque (RFC 3128): of TCP itself at 8 and 16

@@ -1,36 +1,38 @@
 //! The IPv6 header (RFC 8200).
 
-use super::chain::{self, Family};
+use super::chain::{self, End, Family};
 use super::transport::{self, Part};
 use super::{Network, Opaque, Outcome, Rest};
 
 /// What an IPv6 packet carries; `packet` begins at its header and may be followed by padding.
 #[inline]
 pub(super) fn parse(packet: Rest<'_>) -> (Network<'_>, Outcome) {
-    const MALFORMED: Outcome = Outcome::Opaque(Opaque::Malformed);
-    let Some((header, behind)) = packet.split::<40>() else {
-        return (Network::Absent, MALFORMED);
+    let Some((header, upper)) = upper(packet) else {
+        return (Network::Absent, Outcome::Opaque(Opaque::Malformed));
     };
+    let segments_left = upper.as_ref().is_ok_and(|end| end.segments_left);
+    (Network::Ipv6 { header, segments_left }, transport::reached(upper))
+}
+
+/// The header, and the protocol that the packet carries, or why it cannot be told; nothing if the header cannot be read.
+#[inline]
+pub(super) fn upper(packet: Rest<'_>) -> Option<(&[u8; 40], Result<End<'_>, Outcome>)> {
+    let (header, behind) = packet.split::<40>()?;
     let &[version, _, _, _, l0, l1, next, ..] = header;
     if version >> 4 != 6 {
-        return (Network::Absent, MALFORMED);
+        return None;
     }
     let payload = match u16::from_be_bytes([l0, l1]) {
         // A jumbogram (RFC 2675) or a segmentation offload's unfilled field: the packet ends with the frame.
         0 => Some(behind),
         bytes => behind.cut(usize::from(bytes)),
     };
-    let network = |segments_left| Network::Ipv6 { header, segments_left };
-    let Some(payload) = payload else {
-        return (network(false), MALFORMED);
+    let upper = match payload {
+        None => Err(Outcome::Opaque(Opaque::Malformed)),
+        Some(payload) if next == transport::PROTOCOL_TCP => Ok(End::at(next, payload, Part::Whole)),
+        Some(payload) => chain::walk(Family::Ipv6, next, payload, Part::Whole),
     };
-    if next == transport::PROTOCOL_TCP {
-        return (network(false), transport::outcome(next, payload, Part::Whole));
-    }
-    match chain::walk(Family::Ipv6, next, payload, Part::Whole) {
-        Ok(end) => (network(end.segments_left), transport::outcome(end.protocol, end.payload, end.part)),
-        Err(outcome) => (network(false), outcome),
-    }
+    Some((header, upper))
 }
 
 #[cfg(test)]

@@ -6,19 +6,26 @@
 //! reported, and [`policy`](crate::policy) decides.
 //!
 //! One file per layer: `ethernet` (tags, 802.3), `ipv4`, `ipv6`, `chain` (the headers between IP and transport),
-//! `transport`; and `plain`, the short way for the shape that nearly every frame has. Layers hand each other a `Rest`, which knows how many bytes the frame really has even where only its
-//! head is at hand.
+//! `transport`; and `plain`, the short way for the shape that nearly every frame has. `message` is the second reading, for
+//! guards: what `arp` and `icmpv6` say. Layers hand each other a `Rest`, which knows how many bytes the frame really has even
+//! where only its head is at hand.
 
+mod arp;
 mod chain;
 mod ethernet;
+pub mod icmpv6;
 mod ipv4;
 mod ipv6;
+mod message;
 mod plain;
 mod transport;
 
 use std::net::IpAddr;
 
 use crate::model::{MacAddr, VlanId};
+pub use arp::Arp;
+pub use icmpv6::Icmpv6;
+pub use message::Message;
 pub use plain::{PlainIpv4, PlainIpv6};
 pub use transport::{Other, Ports, Tunnel};
 
@@ -107,6 +114,7 @@ impl<'f> Packet<'f> {
         let (network, outcome) = match link.payload {
             ethernet::Payload::Ipv4(rest) => ipv4::parse(rest),
             ethernet::Payload::Ipv6(rest) => ipv6::parse(rest),
+            ethernet::Payload::Arp(_) => (Network::Absent, Outcome::Other(Other::NotIp)),
             ethernet::Payload::Other(other) => (Network::Absent, Outcome::Other(other)),
             ethernet::Payload::Opaque(reason) => (Network::Absent, Outcome::Opaque(reason)),
         };

@@ -1,5 +1,6 @@
 //! What IP carries: TCP and UDP ports, tunnels by kind.
 
+use super::chain::End;
 use super::{Opaque, Outcome, Rest};
 
 /// The ports of a TCP segment or UDP datagram.
@@ -66,18 +67,30 @@ pub(super) enum Part {
     FirstFragment,
 }
 
-pub(super) const PROTOCOL_TCP: u8 = 6;
+pub(super) const PROTOCOL_ICMP: u8 = 1;
+pub(super) const PROTOCOL_IGMP: u8 = 2;
 const PROTOCOL_IPIP: u8 = 4;
-const PROTOCOL_UDP: u8 = 17;
+pub(super) const PROTOCOL_TCP: u8 = 6;
+pub(super) const PROTOCOL_UDP: u8 = 17;
 const PROTOCOL_IPV6: u8 = 41;
 const PROTOCOL_GRE: u8 = 47;
 const PROTOCOL_ESP: u8 = 50;
+pub(super) const PROTOCOL_ICMPV6: u8 = 58;
 const PROTOCOL_ETHERIP: u8 = 97;
 const PROTOCOL_L2TP: u8 = 115;
 const PROTOCOL_MPLS: u8 = 137;
 
 /// TCP's fixed header (RFC 9293, 3.1). A first fragment must hold all of it (RFC 1858).
 const TCP_HEADER_BYTES: usize = 20;
+
+/// What a packet comes to whose headers were walked.
+#[inline]
+pub(super) fn reached(upper: Result<End<'_>, Outcome>) -> Outcome {
+    match upper {
+        Ok(end) => outcome(end.protocol, end.payload, end.part),
+        Err(outcome) => outcome,
+    }
+}
 
 /// The outcome of a whole packet or first fragment that carries `protocol`.
 #[inline]
@@ -95,7 +108,7 @@ pub(super) fn outcome(protocol: u8, payload: Rest<'_>, part: Part) -> Outcome {
 }
 
 #[inline]
-fn ports(payload: Rest<'_>) -> Option<Ports> {
+pub(super) fn ports(payload: Rest<'_>) -> Option<Ports> {
     let &[s0, s1, d0, d1] = payload.peek::<4>()?;
     Some(Ports { source: u16::from_be_bytes([s0, s1]), destination: u16::from_be_bytes([d0, d1]) })
 }

@@ -17,7 +17,8 @@ use crate::table::{Station, Stations};
 /// What must be looked at in a burst. The other frames are forwarded without a word.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Sieved {
-    /// Plain IPv4 to a port that some class closes, or on ingress from one.
+    /// Plain IPv4 to a port that some class closes, or on ingress from one. Where it always matters who a frame says it is:
+    /// all plain IPv4.
     pub closed: FrameSet,
     /// What else [`decide`](super::decide) must see.
     pub others: FrameSet,
@@ -34,8 +35,9 @@ pub fn sieve<'f>(
     head: impl Fn(usize) -> &'f [u8],
 ) -> Sieved {
     let closed = |port| settings.classes.any_closes(port);
-    // Two loops, so that neither asks for the direction.
+    // A loop each, so that none asks for the direction.
     match direction {
+        Direction::Egress if settings.always_asks_who(direction) => sift(heads, head, |_| true),
         Direction::Egress => sift(heads, head, |ports| closed(ports.destination)),
         Direction::Ingress => sift(heads, head, |ports| closed(ports.destination) | closed(ports.source)),
     }
@@ -73,6 +75,8 @@ pub struct ByClass<'a> {
     snapshot: Snapshot<'a>,
     stations: Stations<'a>,
     direction: Direction,
+    /// Frames to ports that no class closes are among those asked about.
+    always_asks_who: bool,
 }
 
 /// Asked of a frame, and not answered yet.
@@ -93,6 +97,8 @@ pub struct Answer {
     pub port_closed: bool,
     /// Rule 8: denied for its source port.
     pub reply_closed: bool,
+    /// Some class closes its port, so it counts for its VM. If none does, all that was asked is whose it is.
+    pub judged: bool,
 }
 
 impl<'a> ByClass<'a> {
@@ -103,7 +109,8 @@ impl<'a> ByClass<'a> {
         // Plain frames have no tag, so they are not refused.
         let stations = vms.stations(settings.scope(way, VlanId(0)).unwrap_or_default());
         let by_class = settings.judges(way.direction) && settings.mode == Mode::Enforce;
-        by_class.then_some(Self { snapshot, stations, direction: way.direction })
+        let always_asks_who = settings.always_asks_who(way.direction);
+        by_class.then_some(Self { snapshot, stations, direction: way.direction, always_asks_who })
     }
 
     /// Begins to look up whose frame it is.
@@ -129,7 +136,8 @@ impl<'a> ByClass<'a> {
         let Ports { source, destination } = question.ports;
         let port_closed = class.ports.contains(destination);
         let reply_closed = self.direction == Direction::Ingress && !port_closed && class.ports.contains(source);
-        Some(Answer { vm, port_closed, reply_closed })
+        let judged = !self.always_asks_who || self.snapshot.settings.classes.any_closes(destination);
+        Some(Answer { vm, port_closed, reply_closed, judged })
     }
 }
 

@@ -8,7 +8,7 @@
 use std::net::IpAddr;
 
 use super::identity::{self, Finding, Identity, Named, Sought, vm_side};
-use super::{Class, DropReason, Observed, Settings, Snapshot, Tally, Verdict};
+use super::{Class, DropReason, Observed, Settings, Snapshot, Tally, Verdict, guards, strict};
 use crate::model::{Direction, MacAddr, Mode, Scope, Way};
 use crate::packet::{Opaque, Other, Outcome, Packet, Ports, Tunnel};
 
@@ -29,25 +29,45 @@ pub struct Case {
     pub is_router: bool,
     /// The sender chose the path (IPv4 source route, routing header with segments left).
     pub(super) source_routed: bool,
-    /// The ports, or why they cannot be known.
-    pub subject: Result<Ports, Opaque>,
+    /// What it wants.
+    pub subject: Subject,
+    /// What rule 2 (strict) wants to know.
+    pub(super) check: Check,
+}
+
+/// What a frame wants that somebody may deny.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Subject {
+    /// TCP ports, of which some class closes one.
+    Tcp(Ports),
+    /// Ports that cannot be known.
+    Opaque(Opaque),
+    /// Nothing: it is neither TCP nor opaque (rule 3), or its ports matter to nobody (rule 4). Counted as this.
+    Passing(Option<Observed>),
+}
+
+/// What rule 2 (strict) wants to know of a frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Check {
+    /// Nothing.
+    Nothing,
+    /// Whether the identity table contradicts it.
+    Identity,
+    /// Nothing more: a guard has objected.
+    Guard(DropReason),
 }
 
 impl Case {
-    /// The evidence in a whole frame; nothing if it has neither ports nor hides any.
-    pub fn find(settings: &Settings, way: Way, frame: &[u8]) -> Option<Self> {
-        let packet = Packet::parse(frame, frame.len()).ok()?;
-        let subject = match packet.outcome {
-            Outcome::Tcp(ports) => Ok(ports),
-            Outcome::Opaque(reason) => Err(reason),
-            Outcome::Other(_) | Outcome::LaterFragment => return None,
-        };
-        let scope = settings.scope(way, packet.vlan)?;
-        Some(Self::of(settings, way, &packet, scope, subject))
+    /// The evidence in a whole frame, where anybody asks for it.
+    pub fn find(snapshot: Snapshot<'_>, way: Way, frame: &[u8]) -> Option<Self> {
+        match examine(snapshot, way, frame, frame.len()) {
+            Examined::Case(case) => Some(case),
+            Examined::Settled(..) => None,
+        }
     }
 
     #[inline(always)]
-    fn of(settings: &Settings, way: Way, packet: &Packet<'_>, scope: Scope, subject: Result<Ports, Opaque>) -> Self {
+    pub(super) fn of(settings: &Settings, way: Way, packet: &Packet<'_>, scope: Scope, subject: Subject) -> Self {
         let direction = way.direction;
         let mac = match direction {
             Direction::Egress => packet.source_mac(),
@@ -63,6 +83,7 @@ impl Case {
             peer: ends.map(|(_, peer)| peer),
             source_routed: packet.network.is_source_routed(),
             subject,
+            check: Check::Nothing,
         }
     }
 
@@ -97,6 +118,20 @@ pub struct Judgement {
     pub identity: Identity,
     /// How it counts for that VM.
     pub tally: Tally,
+    /// What it is counted as beside, as what no rule but the second objects to.
+    pub observed: Option<Observed>,
+}
+
+impl Judgement {
+    /// What it is counted as beside its verdict and finding.
+    #[inline]
+    #[must_use]
+    pub const fn beside(&self) -> Option<Observed> {
+        match self.tally {
+            Tally::Excepted => Some(Observed::Excepted),
+            Tally::Allowed | Tally::Denied | Tally::WouldDeny => self.observed,
+        }
+    }
 }
 
 /// The whole answer for one frame.
@@ -108,7 +143,6 @@ pub enum Decision {
     Judged(Judgement),
 }
 
-#[cfg(feature = "testkit")]
 impl Decision {
     /// Forward, or drop and why.
     pub const fn verdict(&self) -> Verdict {
@@ -121,11 +155,11 @@ impl Decision {
 
 /// Decides about one frame: `head` holds its first bytes, `length` is its true length (see [`Packet::parse`]).
 pub fn decide(snapshot: Snapshot<'_>, way: Way, head: &[u8], length: usize) -> Decision {
-    match examine(snapshot.settings, way, head, length) {
+    match examine(snapshot, way, head, length) {
         Examined::Settled(verdict, observed) => Decision::Settled(verdict, observed),
         Examined::Case(case) => {
             let named = case.look_up(snapshot, &case.seek(snapshot));
-            Decision::Judged(judge(snapshot, &case, named))
+            judge(snapshot, &case, named)
         }
     }
 }
@@ -133,7 +167,8 @@ pub fn decide(snapshot: Snapshot<'_>, way: Way, head: &[u8], length: usize) -> D
 /// The rules that need no VM. Inlined, so that a case is written once, where it is kept: to copy what was just written piece by
 /// piece makes the CPU wait.
 #[inline(always)]
-pub fn examine(settings: &Settings, way: Way, head: &[u8], length: usize) -> Examined {
+pub fn examine(snapshot: Snapshot<'_>, way: Way, head: &[u8], length: usize) -> Examined {
+    let settings = snapshot.settings;
     let settled = |verdict, observed| Examined::Settled(verdict, observed);
     let Ok(packet) = Packet::parse(head, length) else {
         return settled(Verdict::Drop(DropReason::Runt), None);
@@ -144,25 +179,41 @@ pub fn examine(settings: &Settings, way: Way, head: &[u8], length: usize) -> Exa
             Mode::Monitor => settled(Verdict::WouldDrop(DropReason::ScopeRefused), None),
         };
     };
+    let judges = settings.judges(way.direction);
     let subject = match packet.outcome {
-        Outcome::Tcp(ports) if !matters(settings, way.direction, ports) => return settled(Verdict::Forward, None),
-        Outcome::Tcp(ports) => Ok(ports),
-        Outcome::Opaque(reason) => Err(reason),
-        Outcome::Other(other) => return settled(Verdict::Forward, observe(settings, other)),
-        Outcome::LaterFragment => return settled(Verdict::Forward, Some(Observed::LaterFragment)),
+        Outcome::Tcp(ports) if judges && matters(settings, way.direction, ports) => Subject::Tcp(ports),
+        Outcome::Opaque(reason) if judges => Subject::Opaque(reason),
+        Outcome::Tcp(_) | Outcome::Opaque(_) => Subject::Passing(None),
+        Outcome::Other(other) => Subject::Passing(observe(settings, other)),
+        Outcome::LaterFragment => Subject::Passing(Some(Observed::LaterFragment)),
     };
-    if settings.judges(way.direction) {
-        Examined::Case(Case::of(settings, way, &packet, scope, subject))
-    } else {
-        settled(Verdict::Forward, None)
+    if settings.always_asks_who(way.direction) {
+        return strict::examine(snapshot, way, &packet, scope, subject, (head, length));
+    }
+    match subject {
+        Subject::Passing(observed) => settled(Verdict::Forward, observed),
+        Subject::Tcp(_) | Subject::Opaque(_) => Examined::Case(Case::of(settings, way, &packet, scope, subject)),
     }
 }
 
-/// A closed port or an opaque frame: the VM decides. `named` is what [`Case::look_up`] found in the same snapshot.
+/// The rules that need the VM. `named` is what [`Case::look_up`] found in the same snapshot.
 #[inline(always)]
-pub fn judge(snapshot: Snapshot<'_>, case: &Case, named: Named) -> Judgement {
+pub fn judge(snapshot: Snapshot<'_>, case: &Case, named: Named) -> Decision {
+    let identity = identity::identify(snapshot, case.address, named);
+    let rest = match case.subject {
+        Subject::Passing(observed) => Decision::Settled(Verdict::Forward, observed),
+        Subject::Tcp(_) | Subject::Opaque(_) => Decision::Judged(by_class(snapshot, case, identity)),
+    };
+    match case.check {
+        Check::Nothing => rest,
+        Check::Identity | Check::Guard(_) => strict::judge(snapshot.settings, case, identity, rest),
+    }
+}
+
+/// What the identity and the class say of a closed port or an opaque frame.
+#[inline(always)]
+fn by_class(snapshot: Snapshot<'_>, case: &Case, identity: Identity) -> Judgement {
     let settings = snapshot.settings;
-    let identity = identity::identify(snapshot, case, named);
     let denial = denial(settings, &identity, case);
     let (verdict, tally) = match denial {
         _ if is_relayed(settings, &identity, case, denial) => (Verdict::Forward, Tally::Excepted),
@@ -176,7 +227,7 @@ pub fn judge(snapshot: Snapshot<'_>, case: &Case, named: Named) -> Judgement {
             }
         }
     };
-    Judgement { verdict, identity, tally }
+    Judgement { verdict, identity, tally, observed: None }
 }
 
 /// Rules 7 (destination, opaque) and 8 (source).
@@ -190,12 +241,12 @@ fn denial(settings: &Settings, identity: &Identity, case: &Case) -> Option<DropR
 /// Rules 7 (destination, opaque) and 8 (source), where `closes` says what is closed: a port, or any at all.
 fn denial_where(case: &Case, closes: impl Fn(Option<u16>) -> bool) -> Option<DropReason> {
     match case.subject {
-        Err(opaque) => closes(None).then(|| opaque_reason(opaque)),
-        Ok(ports) if closes(Some(ports.destination)) => Some(DropReason::PortClosed),
-        Ok(ports) if case.direction == Direction::Ingress && closes(Some(ports.source)) => {
+        Subject::Opaque(opaque) => closes(None).then(|| guards::opaque_reason(opaque)),
+        Subject::Tcp(ports) if closes(Some(ports.destination)) => Some(DropReason::PortClosed),
+        Subject::Tcp(ports) if case.direction == Direction::Ingress && closes(Some(ports.source)) => {
             Some(DropReason::ReplyClosed)
         }
-        Ok(_) => None,
+        Subject::Tcp(_) | Subject::Passing(_) => None,
     }
 }
 
@@ -210,7 +261,7 @@ fn is_relayed(settings: &Settings, identity: &Identity, case: &Case, denial: Opt
     if settings.relays.is_empty() || case.source_routed || identity.finding.is_some_and(Finding::is_contradiction) {
         return false;
     }
-    let (Some(peer), Ok(ports)) = (case.peer, case.subject) else { return false };
+    let (Some(peer), Subject::Tcp(ports)) = (case.peer, case.subject) else { return false };
     match case.direction {
         Direction::Egress => settings.relay(peer, ports.destination).is_some(),
         Direction::Ingress => denial != Some(DropReason::PortClosed) && settings.relay(peer, ports.source).is_some(),
@@ -233,15 +284,6 @@ fn name_drop(snapshot: Snapshot<'_>, identity: &Identity, case: &Case, finding: 
     match denial_of(identity.class, identity.mode) {
         Some(reason) if other.is_none_or(|other| denial_of(other.class, other.mode).is_some()) => reason,
         _ => finding.drop_reason(),
-    }
-}
-
-const fn opaque_reason(opaque: Opaque) -> DropReason {
-    match opaque {
-        Opaque::Malformed => DropReason::OpaqueMalformed,
-        Opaque::Fragment => DropReason::OpaqueFragment,
-        Opaque::HeaderChain => DropReason::OpaqueHeaderChain,
-        Opaque::VlanDepth => DropReason::OpaqueVlanDepth,
     }
 }
 

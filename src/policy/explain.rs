@@ -2,8 +2,8 @@
 
 use std::fmt::Write as _;
 
-use super::decide::Case;
-use super::{Decision, Finding, Judgement, Settings, Tally, Verdict};
+use super::decide::{Case, Subject};
+use super::{Decision, Finding, Judgement, Settings, Snapshot, Tally, Verdict};
 use crate::model::{Direction, VmIndex, Way};
 
 /// What the explanation says of a VM that the table does not know.
@@ -29,7 +29,7 @@ pub enum ClassBecause {
 /// Explains what was decided about a whole frame, one sentence a line. `facts` names VMs.
 #[must_use]
 pub fn explain(
-    settings: &Settings,
+    snapshot: Snapshot<'_>,
     way: Way,
     frame: &[u8],
     decision: Decision,
@@ -46,12 +46,16 @@ pub fn explain(
             vec![format!("Dropped as {}: {}", reason.name(), reason.meaning())]
         }
         Decision::Settled(Verdict::WouldDrop(reason), _) => {
-            vec![format!("Forwarded by monitor mode, else dropped as {}: {}", reason.name(), reason.meaning())]
+            vec![format!(
+                "Forwarded, because this is only watched; else dropped as {}: {}",
+                reason.name(),
+                reason.meaning()
+            )]
         }
         Decision::Judged(judgement) => {
-            let mistaken =
-                || vec!["This is not the frame that was decided about: no port is in it, nor hidden.".into()];
-            Case::find(settings, way, frame).map_or_else(mistaken, |case| judged(settings, &case, &judgement, &facts))
+            let mistaken = || vec!["This is not the frame that was decided about: nobody asks whose it is.".into()];
+            Case::find(snapshot, way, frame)
+                .map_or_else(mistaken, |case| judged(snapshot.settings, &case, &judgement, &facts))
         }
     }
 }
@@ -61,12 +65,20 @@ fn judged(settings: &Settings, case: &Case, judgement: &Judgement, facts: &impl 
     let verdict = match (judgement.verdict, judgement.tally) {
         (Verdict::Drop(reason), _) => format!("Verdict: dropped as {}. {}", reason.name(), reason.meaning()),
         (Verdict::WouldDrop(reason), _) => {
-            format!("Verdict: forwarded by monitor mode, else dropped as {}. {}", reason.name(), reason.meaning())
+            format!(
+                "Verdict: forwarded, because this is only watched; else dropped as {}. {}",
+                reason.name(),
+                reason.meaning()
+            )
         }
         (Verdict::Forward, Tally::Excepted) => "Verdict: forwarded, because a relay covers the peer and port.".into(),
         (Verdict::Forward, _) => "Verdict: forwarded, because nothing that the frame needs is closed.".into(),
     };
-    vec![what(case), whose(case, judgement, vm.as_ref()), class(settings, judgement, vm.as_ref()), verdict]
+    let class = match case.subject {
+        Subject::Passing(_) => "Class: none is asked for, since every frame must be who it says it is.".into(),
+        Subject::Tcp(_) | Subject::Opaque(_) => class(settings, judgement, vm.as_ref()),
+    };
+    vec![what(case), whose(case, judgement, vm.as_ref()), class, verdict]
 }
 
 fn what(case: &Case) -> String {
@@ -75,8 +87,9 @@ fn what(case: &Case) -> String {
         Direction::Ingress => "to a VM",
     };
     let subject = match case.subject {
-        Ok(ports) => format!("TCP port {} to port {}", ports.source, ports.destination),
-        Err(_) => "its TCP ports cannot be known".into(),
+        Subject::Tcp(ports) => format!("TCP port {} to port {}", ports.source, ports.destination),
+        Subject::Opaque(_) => "its TCP ports cannot be known".into(),
+        Subject::Passing(_) => "it goes to no port that any class closes".into(),
     };
     let mut text = format!("Frame: {way}; the VM's side is MAC {}", case.mac);
     if let (Some(address), Some(peer)) = (case.address, case.peer) {

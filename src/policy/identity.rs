@@ -91,10 +91,22 @@ impl Identity {
 
 /// What the MAC says.
 #[derive(Clone, Copy, Debug)]
-enum Station {
+pub(super) enum Station {
     Vm(VmIndex),
     Router,
     Nobody,
+}
+
+impl Station {
+    /// Of the VM that lists it. No VM lists a router's, but one of another link or VLAN may.
+    #[inline(always)]
+    pub(super) fn of(is_router: bool, vm: Option<VmIndex>) -> Self {
+        match vm {
+            _ if is_router => Self::Router,
+            Some(vm) => Self::Vm(vm),
+            None => Self::Nobody,
+        }
+    }
 }
 
 /// Whose a frame is, on its way to be looked up.
@@ -119,8 +131,8 @@ impl Sought {
 /// Who MAC and address say that it is.
 #[derive(Clone, Copy, Debug)]
 pub struct Named {
-    station: Station,
-    owner: Option<VmIndex>,
+    pub(super) station: Station,
+    pub(super) owner: Option<VmIndex>,
 }
 
 impl Named {
@@ -128,11 +140,7 @@ impl Named {
     #[inline(always)]
     pub(super) fn look_up(snapshot: Snapshot<'_>, case: &Case, sought: &Sought) -> Self {
         let vms = snapshot.vms;
-        let station = match vms.vm_at(sought.station) {
-            _ if case.is_router => Station::Router,
-            Some(vm) => Station::Vm(vm),
-            None => Station::Nobody,
-        };
+        let station = Station::of(case.is_router, vms.vm_at(sought.station));
         let owner = case.address.and_then(|address| vms.vm_within(case.scope, address, sought.prefix));
         let named = Self { station, owner };
         if let Some(vm) = named.vm() {
@@ -151,11 +159,11 @@ impl Named {
     }
 }
 
-/// Reads the identity table of the contract. `named` was looked up in the same snapshot.
+/// Reads the identity table of the contract. `named` was looked up in the same snapshot, `address` where it can be read.
 #[inline(always)]
-pub(super) fn identify(snapshot: Snapshot<'_>, case: &Case, named: Named) -> Identity {
+pub(super) fn identify(snapshot: Snapshot<'_>, address: Option<IpAddr>, named: Named) -> Identity {
     let Snapshot { vms, settings } = snapshot;
-    let (Named { station, owner }, address) = (named, case.address);
+    let Named { station, owner } = named;
     match (station, owner) {
         (Station::Vm(a), Some(b)) if a == b => of(a, vms.state(a)),
         (Station::Vm(a), Some(b)) => {

@@ -34,10 +34,7 @@ impl Record {
                 if tally == Tally::Allowed && identity.finding.is_none() {
                     return None;
                 }
-                let observed = match tally {
-                    Tally::Excepted => Some(Observed::Excepted),
-                    Tally::WouldDeny | Tally::Allowed | Tally::Denied => None,
-                };
+                let observed = judgement.beside();
                 let (verdict, finding) = (judgement.verdict, identity.finding);
                 Some(Self { way, verdict, vm: identity.vm, tally: Some(tally), finding, observed })
             }

@@ -5,8 +5,8 @@ use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Classes, Relay, Routers, TooManyClasses, VlanScopes};
-use crate::model::{ClassId, Direction, Mode, Scope, VlanId, Way};
+use super::{Classes, Guards, Relay, Routers, TooManyClasses, VlanScopes};
+use crate::model::{ClassId, Direction, LinkIndex, Mode, Scope, VlanId, Way};
 
 /// What may stand as a VM's public address, which lifts its restriction.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -17,6 +17,19 @@ pub enum PublicIpv4 {
     Public,
     /// Whatever a VM may have, for laboratories.
     Any,
+}
+
+/// When it matters who a frame says it is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum IdentityLevel {
+    /// Where a mail port or an opaque frame is judged.
+    #[default]
+    Mail,
+    /// As `mail`, and what `strict` would drop is counted.
+    Observe,
+    /// Always, of whatever comes in by an inside port: guards and the identity table drop it, if it is not true.
+    Strict,
 }
 
 /// Who said what policy is.
@@ -37,6 +50,12 @@ pub struct Settings {
     pub classes: Classes,
     /// Class of frames that no VM answers for.
     pub unknown_class: ClassId,
+    /// When it matters who a frame says it is.
+    pub identity: IdentityLevel,
+    /// Who looks at what VMs tell their neighbours, where it always matters.
+    pub guards: Guards,
+    /// For each link, addresses that only its routers claim.
+    pub protect: Vec<Vec<IpAddr>>,
     /// The box's own mode.
     pub mode: Mode,
     /// What may stand as a VM's public address.
@@ -62,6 +81,9 @@ impl Default for Settings {
         Self {
             classes: Classes::default(),
             unknown_class: ClassId::RESTRICTED,
+            identity: IdentityLevel::Mail,
+            guards: Guards::default(),
+            protect: Vec::new(),
             mode: Mode::Enforce,
             public_ipv4: PublicIpv4::Public,
             judge_egress: true,
@@ -97,6 +119,19 @@ impl Settings {
             Direction::Egress => self.judge_egress,
             Direction::Ingress => self.judge_ingress,
         }
+    }
+
+    /// Whether rule 2 (strict) looks at frames of this direction.
+    #[inline]
+    #[must_use]
+    pub fn always_asks_who(&self, direction: Direction) -> bool {
+        self.identity != IdentityLevel::Mail && direction == Direction::Egress
+    }
+
+    /// Whether an address is one that only routers of this link claim.
+    #[must_use]
+    pub fn is_protected(&self, link: LinkIndex, address: IpAddr) -> bool {
+        self.protect.get(link.0).is_some_and(|protected| protected.contains(&address))
     }
 
     /// The scope of a VLAN of a link; none if its frames are refused.

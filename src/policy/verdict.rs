@@ -105,6 +105,15 @@ pub enum Verdict {
 }
 
 impl Verdict {
+    /// Why it is dropped, or would be.
+    #[must_use]
+    pub const fn reason(self) -> Option<DropReason> {
+        match self {
+            Self::Forward => None,
+            Self::Drop(reason) | Self::WouldDrop(reason) => Some(reason),
+        }
+    }
+
     /// Whether the frame leaves.
     #[must_use]
     pub const fn forwards(self) -> bool {

@@ -1,5 +1,6 @@
 //! Who is known to the box, what is configured, and what becomes of a frame in that world.
 
+use std::net::IpAddr;
 use std::path::Path;
 use std::sync::atomic::AtomicU64;
 
@@ -10,7 +11,9 @@ use crate::config::{Config, Link};
 use crate::dataplane::{LinkQueues, Pipeline, QueuePair, Responder, Witness, Worker};
 use crate::model::{Direction, LinkIndex, MacAddr, Mode, Scope, VmIndex, Way};
 use crate::policy::document::{ClassSection, RelaySection, Via, VlanKey, VlanScope};
-use crate::policy::{self, Decision, DropReason, Observed, PortRange, Settings, Snapshot, Tally, Verdict};
+use crate::policy::{
+    self, Decision, DropReason, Guard, IdentityLevel, Observed, PortRange, Settings, Snapshot, Tally, Verdict,
+};
 use crate::port::memory::{Burst, Frame, Sink, Source};
 use crate::table::Capacity;
 use crate::telemetry::counters::{Block, LaneCounts, VmCounts};
@@ -102,6 +105,27 @@ impl WorldBuilder {
         self
     }
 
+    /// `policy.identity`
+    #[must_use]
+    pub fn identity(mut self, level: IdentityLevel) -> Self {
+        self.config.policy.identity = level;
+        self
+    }
+
+    /// `policy.guards`
+    #[must_use]
+    pub fn guards(mut self, guards: &[Guard]) -> Self {
+        self.config.policy.guards = Some(guards.to_vec());
+        self
+    }
+
+    /// A gateway's address, which only routers of the link claim.
+    #[must_use]
+    pub fn protect(mut self, address: IpAddr) -> Self {
+        self.config.links.first_mut().unwrap().protect.push(address);
+        self
+    }
+
     /// `policy.directions`
     #[must_use]
     pub fn directions(mut self, directions: &[Direction]) -> Self {
@@ -119,7 +143,7 @@ impl WorldBuilder {
     /// A relay, at both addresses of a station.
     #[must_use]
     pub fn relay(mut self, station: Station, ports: &[u16]) -> Self {
-        for prefix in [std::net::IpAddr::V4(station.ipv4).into(), std::net::IpAddr::V6(station.ipv6).into()] {
+        for prefix in [IpAddr::V4(station.ipv4).into(), IpAddr::V6(station.ipv6).into()] {
             let ports = ports.iter().copied().map(PortRange::from).collect();
             self.config.policy.relays.push(RelaySection { name: format!("relay-{prefix}"), prefix, ports });
         }

@@ -9,7 +9,7 @@ use ipnet::IpNet;
 use super::record::{IPS_MAX, MACS_MAX, Vm, VmPrefix};
 use super::registry::{self, Registry};
 use crate::model::{ClassId, Direction, MacAddr, Scope, VmIndex};
-use crate::policy::{Case, Finding, Judgement, UNRESTRICTED};
+use crate::policy::{Case, DropReason, Finding, Judgement, Subject, UNRESTRICTED};
 
 /// How a denied frame could pass.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -47,6 +47,15 @@ const NEW: &str = "NAME";
 #[must_use]
 pub fn lift(registry: &Registry, case: &Case, judgement: &Judgement) -> Lift {
     let identity = &judgement.identity;
+    match judgement.verdict.reason() {
+        Some(DropReason::ArpGuard | DropReason::NdGuard) => {
+            return Lift::Nothing("before the VM's record lists the MAC and the address that the message claims");
+        }
+        Some(DropReason::RaGuard | DropReason::DhcpGuard) => {
+            return Lift::Nothing("since only a station of `via` may send it");
+        }
+        _ => {}
+    }
     let doubtful = identity.finding.is_some();
     let vm = identity.vm.and_then(|index| registry.by_index(index));
     let commands = match (identity.finding, vm) {
@@ -148,11 +157,12 @@ fn grant(registry: &Registry, case: &Case, vm: &Vm) -> String {
 fn closes(registry: &Registry, case: &Case, class: ClassId) -> bool {
     let closed = &registry.settings().classes.get(class).ports;
     match case.subject {
-        Ok(ports) => {
+        Subject::Tcp(ports) => {
             closed.contains(ports.destination)
                 || (case.direction == Direction::Ingress && closed.contains(ports.source))
         }
-        Err(_) => !closed.is_empty(),
+        Subject::Opaque(_) => !closed.is_empty(),
+        Subject::Passing(_) => false,
     }
 }
 

@@ -78,7 +78,18 @@ fn the_document_has_the_documented_shape_and_every_name_in_it() {
     let stats = replay(&lab, &["--vms", &vms, "--inside", &inside]);
     assert_members(
         &stats,
-        &["schema", "revision", "links", "reasons", "would_deny", "observed", "vms", "unknown", "log_lines_lost", "balanced"],
+        &[
+            "schema",
+            "revision",
+            "links",
+            "reasons",
+            "would_deny",
+            "observed",
+            "vms",
+            "unknown",
+            "log_lines_lost",
+            "balanced",
+        ],
     );
     assert_eq!((&stats["schema"], &stats["revision"]), (&json!(1), &json!(1)));
     assert_members(&stats["links"], &["link0"]);

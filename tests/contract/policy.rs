@@ -38,7 +38,7 @@ fn rules() -> Vec<String> {
 /// What stands where a rule is named by its number: words of the rule, one of which stands near the number.
 const RULE_WORDS: [(usize, &[&str]); 9] = [
     (1, &["runt"]),
-    (2, &["strict"]),
+    (2, &["strict", "guard"]),
     (3, &["neither TCP nor opaque"]),
     (4, &["relevant", "direction", "matter", "look"]),
     (5, &["identity", "closed"]),

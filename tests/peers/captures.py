@@ -12,12 +12,14 @@ from pathlib import Path
 sys.dont_write_bytecode = True
 import demo  # noqa: E402
 import golden  # noqa: E402
+import neighbours  # noqa: E402
 from pcapfile import pcap_bytes  # noqa: E402
 
 
 def build():
     """File name -> content."""
-    files = {"demo-vms.jsonl": demo.VMS_JSONL, "golden-vms.jsonl": golden.VMS_JSONL, "golden.toml": golden.CONFIG}
+    files = {"demo-vms.jsonl": demo.VMS_JSONL, "golden-vms.jsonl": golden.VMS_JSONL, "golden.toml": golden.CONFIG,
+             "strict.toml": neighbours.CONFIG}
 
     def capture(name, frames, labels, ticks=None):
         assert len(frames) == len(labels) and not any("\n" in label for label in labels)
@@ -28,6 +30,7 @@ def build():
     for side in ("inside", "outside"):
         capture(f"demo-{side}", story.frames[side], story.labels[side], story.ticks[side])
         capture(f"golden-{side}", rows.frames[side], rows.labels[side])
+    capture("strict-inside", *neighbours.build())
     capture("runts-inside", *golden.runts())
     capture("sizes-inside", *golden.sizes())
     return {name: content.encode() if isinstance(content, str) else content for name, content in files.items()}

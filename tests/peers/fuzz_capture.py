@@ -3,8 +3,8 @@
 
     fuzz_capture.py OUT.pcap --side inside|outside --frames 20000 --seed 1
 
-Golden frames with bytes changed, cut, doubled or spliced, and stacks of headers drawn at random. Judge the capture
-with `golden.toml` and `golden-vms.jsonl`. What the two disagree about becomes a row of `golden.py`.
+Golden frames, and what neighbours tell each other, with bytes changed, cut, doubled or spliced, and stacks of headers drawn at random. Judge the capture
+with `golden.toml` or `strict.toml` and `golden-vms.jsonl`. What the two disagree about becomes a row of `golden.py`.
 """
 
 import argparse
@@ -13,6 +13,7 @@ import sys
 
 sys.dont_write_bytecode = True
 import golden  # noqa: E402
+import neighbours  # noqa: E402
 from pcapfile import write_frames  # noqa: E402
 from wire import (  # noqa: E402
     AH, DSTOPT, FRAGMENT, HOPOPT, IPV4, IPV6, MOBILITY, ROUTING, SAP_06, SHIM6, TCP, UDP, Way, ah, be16, extension,
@@ -120,6 +121,8 @@ def main():
     args = parser.parse_args()
     rng = random.Random(f"{args.seed} {args.side}")
     stock = golden.build().frames[args.side]
+    if args.side == "inside":
+        stock = stock + neighbours.build()[0]
     frames = []
     for _ in range(args.frames):
         if rng.random() < 0.5:

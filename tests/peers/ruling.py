@@ -1,4 +1,4 @@
-"""Whose frame is it, and does it pass: identity, verdict and counting at `identity = "mail"`, `deny = "drop"`.
+"""Whose frame is it, and does it pass: identity, verdict and counting, with `deny = "drop"`.
 
 Written from the contract's tables "Whose frame is it?" and "Verdict, in order". One `Policy` (what the operator
 configured), one `Inventory` (the VMs), one `Ruling` per frame. Where the page leaves room, the comment at the
@@ -12,6 +12,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import FrozenSet, List, Optional
 
+import guards
 import sight as sights
 
 LINK_LOCAL = ipaddress.ip_network("fe80::/10")
@@ -57,6 +58,8 @@ class Policy:
         policy = config.get("policy", {})
         self.unknown_class = self.classes[policy.get("unknown_class", "restricted")]
         self.monitor = policy.get("mode") == "monitor"
+        self.identity = policy.get("identity", "mail")
+        self.guards = policy.get("guards", guards.ALL)
         self.routers = {mac_bytes(mac) for mac in policy.get("via", [])}
         self.link_routers = set()
         self.relays = [
@@ -65,6 +68,7 @@ class Policy:
         ]
         links = config.get("link", [])
         link = links[0] if links else {}
+        self.protect = {ipaddress.ip_address(address) for address in link.get("protect", [])}
         scopes = dict(link.get("scopes", {}))
         self.scope_of_the_rest = scopes.pop("*", 0)
         self.scopes = {int(vlan): scope for vlan, scope in scopes.items()}
@@ -232,11 +236,52 @@ def rule(frame, incoming, policy, inventory):
 def decide(sight, incoming, policy, inventory):
     egress = incoming == INSIDE
 
-    # 1. A runt is dropped, and so is what is in a refused VLAN. (2. is for `strict`.)
+    # 1. A runt is dropped, and so is what is in a refused VLAN.
     if sight.kind == "runt":
         return Ruling(False, "runt")
     if policy.scope_of(sight.vlans) == "refuse":
         return Ruling(True, observed=["would_deny"]) if policy.monitor else Ruling(False, "scope_refused")
+
+    # 2. From inside, where everybody must be who he says he is.
+    if not egress or policy.identity == "mail":
+        return by_the_later_rules(sight, incoming, policy, inventory)
+    reason, finding, vm = objection(sight, incoming, policy, inventory)
+    if reason and policy.identity == "strict" and not policy.monitor:
+        return Ruling(False, reason, True, "denied", vm)
+    ruling = by_the_later_rules(sight, incoming, policy, inventory)
+    if reason and ruling.forward:
+        # Counted beside is what the frame is, by the later rules, and what contradicts itself.
+        beside = [seen for seen in ruling.observed if seen not in ("would_deny", *FINDINGS)]
+        return Ruling(True, "", True, "would_deny", vm, [*finding, *beside, "would_deny"])
+    return ruling
+
+
+FINDINGS = ("spoof_ip", "spoof_mac", "missing_evidence")
+
+
+def objection(sight, incoming, policy, inventory):
+    """The reason of rule 2, the contradiction behind it if that is the reason, and the VM that counts the frame."""
+    by_guard = guards.objection(sight, policy, inventory)
+    if by_guard:
+        return by_guard, [], counted_for(sight, policy, inventory)
+    if guards.claims_no_address(sight) and sight.kind != "tcp":
+        return "", [], None
+    identity = identify(sight, incoming, policy, inventory)
+    return (identity.finding, [identity.finding], identity.vm) if identity.contradicted else ("", [], None)
+
+
+def counted_for(sight, policy, inventory):
+    """The VM that the MAC names, else the one that the source address names; of ARP the sender's."""
+    scope = policy.scope_of(sight.vlans)
+    vm = None if policy.is_router(sight.src_mac, sight.vlans) else inventory.of_mac(scope, sight.src_mac)
+    source = sight.addresses[0] if sight.addresses else None
+    if sight.what == "arp" and len(sight.message) >= 28 and sight.message[2:6] == b"\x08\x00\x06\x04":
+        source = sight.message[14:18]
+    return vm or (inventory.of_address(scope, ipaddress.ip_address(source)) if source else None)
+
+
+def by_the_later_rules(sight, incoming, policy, inventory):
+    egress = incoming == INSIDE
 
     # 3. Neither TCP nor opaque.
     if sight.kind == "later":

@@ -19,6 +19,7 @@ TAG_TYPES = {0x8100, 0x88A8, 0x9100, 0x9200, 0x9300}
 TAGS_MAX = 2
 TYPE_IPV4 = 0x0800
 TYPE_IPV6 = 0x86DD
+TYPE_ARP = 0x0806
 TYPE_MIN = 0x0600  # anything below is an 802.3 length
 SNAP_OUIS = {b"\x00\x00\x00", b"\x00\x00\xf8"}  # RFC 1042, and the bridge tunnel encapsulation of 802.1H
 
@@ -68,6 +69,13 @@ class Sight:
     dport: int = 0
     udp_dport: Optional[int] = None  # of a whole UDP packet or a first fragment
     steered: bool = False  # IPv4 source route, or a routing header with segments left
+    # For guards.
+    protocol: Optional[int] = None  # what the headers lead to, where they can be read
+    message: bytes = b""  # from there on, or what stands behind the type of ARP
+    udp_sport: Optional[int] = None
+    fragmented: bool = False  # a fragment header was met, of an atomic fragment too
+    unfinished: bool = False  # a first fragment
+    hidden: bool = False  # IPv6 whose headers do not lead to a protocol
 
     def opaque(self, reason):
         self.kind, self.reason = "opaque", reason
@@ -138,6 +146,8 @@ def see_ethertype(sight, ether_type, packet):
         return see_ipv4(sight, packet)
     if ether_type == TYPE_IPV6:
         return see_ipv6(sight, packet)
+    if ether_type == TYPE_ARP:
+        sight.message = packet
     return sight.other(ETHER_KINDS.get(ether_type, OTHER_TUNNEL))
 
 
@@ -184,6 +194,12 @@ def see_ipv6(sight, packet):
     if len(packet) < 40 or packet[0] >> 4 != 6:
         return sight.opaque("malformed")
     sight.addresses = (packet[8:24], packet[24:40])
+    sight = see_behind_ipv6(sight, packet)
+    sight.hidden = sight.kind == "opaque" and sight.protocol is None
+    return sight
+
+
+def see_behind_ipv6(sight, packet):
     payload_bytes = u16(packet, 4)
     payload = packet[40:]
     if payload_bytes > len(payload):
@@ -228,7 +244,7 @@ def see_chain(sight, protocol, data, ipv6, first_fragment):
 
         header = data[used:header_end]
         if is_fragment_header:
-            fragment_header_seen = True
+            fragment_header_seen = sight.fragmented = True
             offset = u16(header, 2) >> 3
             if offset:
                 return see_later_fragment(sight, offset < LATER_CHAIN_OFFSET_SAFE)
@@ -242,6 +258,7 @@ def see_chain(sight, protocol, data, ipv6, first_fragment):
 
 
 def see_transport(sight, protocol, segment, first_fragment):
+    sight.protocol, sight.message, sight.unfinished = protocol, segment, first_fragment
     if protocol == TCP:
         if first_fragment and len(segment) < TCP_HEADER_MIN:
             return sight.opaque("fragment")
@@ -250,6 +267,6 @@ def see_transport(sight, protocol, segment, first_fragment):
         sight.kind, sight.sport, sight.dport = "tcp", u16(segment, 0), u16(segment, 2)
         return sight
     if protocol == UDP and len(segment) >= 4:
-        sight.udp_dport = u16(segment, 2)
+        sight.udp_sport, sight.udp_dport = u16(segment, 0), u16(segment, 2)
         return sight.other(UDP_TUNNELS.get(sight.udp_dport, "udp"))
     return sight.other(IP_KINDS.get(protocol, "protocol"))

@@ -6,14 +6,17 @@
 //!
 //! - `identity`: "Whose frame is it?"
 //! - `sight`: "What the box can see"
+//! - `strict`, `guards`: "Strict"
 //! - `order`: "The verdict", relays, monitor mode, directions, classes, counting
 //!
-//! Not here because not built yet: identity = strict and its guards, exceptions, deny = reject.
+//! Not here because not built yet: exceptions, deny = reject.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a test may end in a panic")]
 
+mod guards;
 mod identity;
 mod order;
 mod sight;
+mod strict;
 
 use portcullis::model::Direction;
 use portcullis::testkit::{Answer, FrameBuilder, World};

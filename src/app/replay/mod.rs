@@ -218,9 +218,9 @@ fn why(registry: &Registry, inputs: &[Option<Input>; 2]) -> Result<Option<Why>, 
             let decision = policy::decide(snapshot, way, bytes, bytes.len());
             if let Decision::Judged(judgement) = decision
                 && matches!(judgement.verdict, Verdict::Drop(_))
-                && let Some(case) = Case::find(snapshot.settings, way, bytes)
+                && let Some(case) = Case::find(snapshot, way, bytes)
             {
-                let mut lines = policy::explain(snapshot.settings, way, bytes, decision, |vm| facts(registry, vm));
+                let mut lines = policy::explain(snapshot, way, bytes, decision, |vm| facts(registry, vm));
                 lines.push(lift(registry, &case, &judgement).to_string());
                 found = Some(lines);
             }

@@ -1,9 +1,11 @@
 //! What makes sense together: every fault of a document, not only the first, and what is allowed but should be known.
 
+use std::net::IpAddr;
+
 use super::vlan::{Via, VlanKey, VlanScope};
 use super::{Document, LinkSection, Wrong};
 use crate::model::{MacAddr, Mode};
-use crate::policy::{PublicIpv4, UNRESTRICTED};
+use crate::policy::{IdentityLevel, PublicIpv4, UNRESTRICTED};
 
 impl Document {
     /// Everything that is wrong; `key` says how a link's section is called.
@@ -19,6 +21,10 @@ impl Document {
                 "policy.directions",
                 "no direction would be judged, so no rule applied; name one, or leave the key out",
             );
+        }
+        if self.policy.guards.is_some() && self.policy.identity == IdentityLevel::Mail {
+            let message = "guards look at frames where `policy.identity` is \"strict\" or \"observe\"; it is \"mail\"";
+            faults.add("policy.guards", message);
         }
         let mut relays: Vec<&str> = Vec::new();
         for (at, relay) in self.policy.relays.iter().enumerate() {
@@ -57,7 +63,24 @@ impl Document {
             let message = "`unrestricted`: whoever the inventory does not know may send mail";
             remarks.add("policy.unknown_class", message);
         }
+        match self.policy.identity {
+            IdentityLevel::Mail => {}
+            IdentityLevel::Observe => {
+                let message = "`observe`: who sends under a name that is not his is only counted (would_deny)";
+                remarks.add("policy.identity", message);
+            }
+            IdentityLevel::Strict if self.policy.unknown_class == UNRESTRICTED => {
+                let message = "`strict` with `policy.unknown_class` `unrestricted`: who takes a MAC and an address that nobody \
+                               lists is not held to any rule";
+                remarks.add("policy.identity", message);
+            }
+            IdentityLevel::Strict => {}
+        }
         for (name, link) in &self.links {
+            if !link.protect.is_empty() && self.policy.identity == IdentityLevel::Mail {
+                let message = "nothing is protected while `policy.identity` is \"mail\"";
+                remarks.add(format!("{}.protect", key(name)), message);
+            }
             if !link.scopes.is_empty() && !link.scopes.contains_key(&VlanKey::Rest) {
                 let message = "VLANs that are not listed are scope 0, which a VM on a trunk may choose; say \"*\" = \"refuse\", \
                                or \"*\" = 0 if that is meant";
@@ -78,9 +101,24 @@ impl Faults {
 
     fn link(&mut self, link: &LinkSection, key: &str) {
         self.routers(&format!("{key}.via"), link.via.iter().copied());
+        self.protected(&format!("{key}.protect"), &link.protect);
         // Untagged frames are let through without a look at the link's VLANs.
         if link.scopes.get(&VlanKey::Vlan(0)) == Some(&VlanScope::Refuse) {
             self.add(format!("{key}.scopes"), "\"0\": untagged frames cannot be refused");
+        }
+    }
+
+    /// Each once, and each a station's that may be asked for.
+    fn protected(&mut self, key: &str, addresses: &[IpAddr]) {
+        let mut seen = Vec::new();
+        for &address in addresses {
+            if address.is_unspecified() || address.is_multicast() || address.is_loopback() {
+                self.add(key, format!("{address} is no station's address"));
+            }
+            if seen.contains(&address) {
+                self.add(key, format!("{address} is listed twice"));
+            }
+            seen.push(address);
         }
     }
 

@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 
 pub use self::sections::{ClassSection, LinkSection, PolicySection, RelaySection};
 pub use self::vlan::{Via, VlanKey, VlanScope};
-use super::{Class, Classes, Origin, RESTRICTED, Relay, Routers, Settings, UNRESTRICTED};
+use super::{Class, Classes, Guards, Origin, RESTRICTED, Relay, Routers, Settings, UNRESTRICTED};
 use crate::model::{ClassId, Direction};
 use crate::text::did_you_mean;
 
@@ -64,6 +64,8 @@ impl Document {
             policy: PolicySection {
                 directions: Direction::ALL.into_iter().filter(|&direction| settings.judges(direction)).collect(),
                 unknown_class: settings.classes.get(settings.unknown_class).name.clone(),
+                identity: settings.identity,
+                guards: (settings.guards != Guards::default()).then(|| settings.guards.iter().collect()),
                 mode: settings.mode,
                 public_ipv4: settings.public_ipv4,
                 via: settings.via.everywhere().to_vec(),
@@ -105,6 +107,9 @@ impl Document {
         Settings {
             classes,
             unknown_class,
+            identity: self.policy.identity,
+            guards: self.policy.guards.clone().map_or_else(Guards::default, Guards::from_iter),
+            protect: sections.iter().map(|section| section.protect.clone()).collect(),
             mode: self.policy.mode,
             public_ipv4: self.policy.public_ipv4,
             judge_egress: self.policy.directions.contains(&Direction::Egress),
@@ -159,12 +164,12 @@ mod tests {
     use super::*;
 
     const ALL: &str = r#"{
-        "policy": {"identity": "mail", "deny": "drop", "directions": ["egress"], "unknown_class": "games", "mode": "monitor",
+        "policy": {"identity": "strict", "guards": ["arp", "nd"], "deny": "drop", "directions": ["egress"], "unknown_class": "games", "mode": "monitor",
             "public_ipv4": "any", "via": ["02:00:00:00:00:01"],
             "relay": [{"name": "smarthost", "prefix": "198.51.100.25/32", "ports": [25, "587-588"]}]},
         "class": {"restricted": {"ports": [25], "mode": "enforce"}, "games": {"ports": ["2000-2010"], "mode": "monitor"}},
         "link": {"uplink": {"scopes": {"0": 3, "100": 1, "200": "refuse", "*": "refuse"},
-            "via": ["02:00:00:00:00:02", {"mac": "02:00:00:00:00:03", "vlan": 100}]}}
+            "via": ["02:00:00:00:00:02", {"mac": "02:00:00:00:00:03", "vlan": 100}], "protect": ["192.0.2.1", "fe80::1"]}}
     }"#;
 
     fn links() -> Vec<String> {

@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 use serde::{Deserialize, Deserializer, Serialize};
 
-use super::super::{PortRange, PublicIpv4, RESTRICTED};
+use super::super::{Guard, IdentityLevel, PortRange, PublicIpv4, RESTRICTED};
 use super::vlan::{Via, VlanKey, VlanScope};
 use crate::model::{Direction, MacAddr, Mode};
 
@@ -14,8 +14,11 @@ use crate::model::{Direction, MacAddr, Mode};
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct PolicySection {
-    /// When identity matters.
+    /// When it matters who a frame says it is.
     pub identity: IdentityLevel,
+    /// Who looks at what VMs tell their neighbours, where `identity` is `strict` or `observe`; all if it is not said.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub guards: Option<Vec<Guard>>,
     /// What happens to a denied frame.
     pub deny: Deny,
     /// Which directions are judged.
@@ -37,6 +40,7 @@ impl Default for PolicySection {
     fn default() -> Self {
         Self {
             identity: IdentityLevel::Mail,
+            guards: None,
             deny: Deny::Drop,
             directions: Direction::ALL.to_vec(),
             unknown_class: RESTRICTED.into(),
@@ -46,14 +50,6 @@ impl Default for PolicySection {
             relays: Vec::new(),
         }
     }
-}
-
-/// `policy.identity`
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum IdentityLevel {
-    /// Where a mail port or an opaque frame is judged.
-    Mail,
 }
 
 /// `policy.deny`
@@ -96,6 +92,9 @@ pub struct LinkSection {
     pub scopes: BTreeMap<VlanKey, VlanScope>,
     /// Routers between VMs and box on this link.
     pub via: Vec<Via>,
+    /// Gateways' addresses, which only those routers claim, where `policy.identity` is `strict` or `observe`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub protect: Vec<IpAddr>,
 }
 
 /// `10.0.0.5` as well as `10.0.0.0/24`.

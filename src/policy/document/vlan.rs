@@ -173,7 +173,11 @@ impl LinkSection {
         let rest = (scopes.rest() != Some(Scope(0))).then(|| (VlanKey::Rest, scopes.rest().into()));
         let via = |router: &LinkRouter| Via { mac: router.mac, vlan: router.vlan.map(|vlan| vlan.0) };
         let routers = settings.via.of(LinkIndex(link));
-        Self { scopes: listed.chain(rest).collect(), via: routers.iter().map(via).collect() }
+        Self {
+            scopes: listed.chain(rest).collect(),
+            via: routers.iter().map(via).collect(),
+            protect: settings.protect.get(link).cloned().unwrap_or_default(),
+        }
     }
 
     pub(super) fn vlan_scopes(&self) -> VlanScopes {

@@ -1,0 +1,87 @@
+//! Rule 2: where the box is strict, every frame that comes in by an inside port must be who it says it is. First guards, then
+//! the identity table. Where it observes, what they object to is counted, and the later rules decide.
+
+use std::net::IpAddr;
+
+use super::decide::{Case, Check, Examined, Subject};
+use super::guards::{self, Sender};
+use super::identity::{Finding, Identity};
+use super::{Decision, IdentityLevel, Judgement, Settings, Snapshot, Tally, Verdict};
+use crate::model::{Mode, Scope, Way};
+use crate::packet::{Message, Network, Packet, icmpv6};
+
+/// What the frame is, and what its guard says.
+#[inline(never)]
+pub(super) fn examine(
+    snapshot: Snapshot<'_>,
+    way: Way,
+    packet: &Packet<'_>,
+    scope: Scope,
+    subject: Subject,
+    (head, length): (&[u8], usize),
+) -> Examined {
+    let message = match subject {
+        Subject::Tcp(_) => Message::Other,
+        Subject::Opaque(_) | Subject::Passing(_) => Message::read(head, length),
+    };
+    let source = match message {
+        Message::Arp(arp) => arp.map(|arp| arp.sender.into()),
+        _ => packet.network.addresses().map(|(source, _)| source),
+    };
+    let sender = Sender::of(snapshot, way, packet.vlan, scope, packet.source_mac());
+    let check = guards::check(&sender, source, &message).map_or(Check::Identity, Check::Guard);
+    match subject {
+        Subject::Passing(observed) if check == Check::Identity && !claims(packet, source, &message) => {
+            Examined::Settled(Verdict::Forward, observed)
+        }
+        _ => {
+            Examined::Case(Case { address: source, check, ..Case::of(snapshot.settings, way, packet, scope, subject) })
+        }
+    }
+}
+
+/// Whether a frame says whose it is: one that is no IP does not, nor what is sent without an address by who looks for one, or
+/// who joins a group.
+fn claims(packet: &Packet<'_>, source: Option<IpAddr>, message: &Message<'_>) -> bool {
+    if matches!(packet.network, Network::Absent) {
+        return false;
+    }
+    let asks = match (source, message) {
+        (Some(IpAddr::V4(_)), Message::Igmp) => true,
+        (Some(IpAddr::V4(_)), Message::Udp { ports, .. }) => (ports.source, ports.destination) == (68, 67),
+        (Some(IpAddr::V6(_)), Message::Icmpv6(message)) => matches!(
+            message.kind,
+            // Multicast listener discovery (RFC 2710, RFC 3810).
+            130..=132 | 143 | icmpv6::ROUTER_SOLICITATION | icmpv6::NEIGHBOUR_SOLICITATION
+        ),
+        _ => false,
+    };
+    !(asks && source.is_some_and(|source| source.is_unspecified()))
+}
+
+/// What becomes of a frame whose identity is asked about, where `rest` is what the later rules make of it.
+pub(super) fn judge(settings: &Settings, case: &Case, identity: Identity, rest: Decision) -> Decision {
+    let objection = match case.check {
+        Check::Nothing => None,
+        Check::Identity => identity.finding.filter(|finding| finding.is_contradiction()).map(Finding::drop_reason),
+        Check::Guard(reason) => Some(reason),
+    };
+    let Some(reason) = objection else { return rest };
+    // What a guard names is named by it alone.
+    let identity = match case.check {
+        Check::Guard(_) => Identity { finding: None, ..identity },
+        _ => identity,
+    };
+    let observed = match case.subject {
+        Subject::Passing(observed) => observed,
+        Subject::Tcp(_) | Subject::Opaque(_) => None,
+    };
+    let judged = |verdict, tally, observed| Decision::Judged(Judgement { verdict, identity, tally, observed });
+    if settings.identity == IdentityLevel::Strict && settings.mode == Mode::Enforce {
+        judged(Verdict::Drop(reason), Tally::Denied, None)
+    } else if rest.verdict().forwards() {
+        judged(Verdict::WouldDrop(reason), Tally::WouldDeny, observed)
+    } else {
+        rest
+    }
+}
