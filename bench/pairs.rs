@@ -23,7 +23,7 @@ use clap::Parser;
 use crossbeam::utils::CachePadded;
 use dpdk::Mempool;
 use portcullis::config::Config;
-use portcullis::dataplane::{LinkQueues, Worker};
+use portcullis::dataplane::{LinkQueues, Rejecter, Worker};
 use portcullis::host::eal;
 use portcullis::host::memory::MBUF_CACHE;
 use portcullis::policy::Reader;
@@ -112,7 +112,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     let bridge = Bridge::start(eal, &pool, 0, args.burst)?;
     let block = Block::new(1, config.table.vms as usize);
     let turns = CachePadded::new(AtomicU64::new(0));
-    let mut bench = Bench { worker: Worker::new(&block, &turns), bridge, reader };
+    let worker = Worker::new(&block, &turns, lab::pipeline(config.table.vms)?);
+    let mut bench = Bench { worker, bridge, reader };
 
     bench.slice(Way::Filter, 500 * SLICE);
     let counted = block.lane(EGRESS);
@@ -170,7 +171,7 @@ struct Pair {
 }
 
 struct Bench<'a> {
-    worker: Worker<'a>,
+    worker: Worker<'a, (), Rejecter>,
     bridge: Bridge,
     reader: Reader,
 }

@@ -20,7 +20,7 @@ use clap::Parser;
 use crossbeam::utils::CachePadded;
 use dpdk::Mempool;
 use portcullis::config::Config;
-use portcullis::dataplane::Worker;
+use portcullis::dataplane::{Rejecter, Worker};
 use portcullis::host::eal;
 use portcullis::host::memory::MBUF_CACHE;
 use portcullis::policy::Reader;
@@ -97,7 +97,7 @@ struct Row<'a> {
     bridge: Bridge,
     /// Which of the two tables.
     table: usize,
-    worker: Worker<'a>,
+    worker: Worker<'a, (), Rejecter>,
     block: &'a Block,
     /// The share that the policy drops.
     drops: f64,
@@ -143,7 +143,8 @@ fn main() -> Result<(), Box<dyn Error>> {
         let table = LENGTHS.iter().position(|of| of == lengths).unwrap_or_default();
         let registry = registries.get(table).ok_or("a table for each number of lengths")?;
         let drops = input.share_dropped(registry.snapshot())?;
-        let (bridge, worker) = (Bridge::start(eal, &pool, at, 64)?, Worker::new(block, &turns));
+        let bridge = Bridge::start(eal, &pool, at, 64)?;
+        let worker = Worker::new(block, &turns, lab::pipeline(config.table.vms)?);
         rows.push(Row { kind, lengths, bridge, table, worker, block, drops, nanos: Vec::new() });
     }
 

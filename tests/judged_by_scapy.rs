@@ -38,6 +38,8 @@ struct Side {
     drops: BTreeMap<String, u64>,
     observed: BTreeMap<String, u64>,
     rulings: Vec<Ruling>,
+    /// What their senders are told, in hexadecimal.
+    replies: Vec<Option<String>>,
 }
 
 /// What is said of one frame, by either.
@@ -69,7 +71,7 @@ fn every_golden_frame_is_ruled_alike() {
         return;
     }
     let captures = ["pcaps/golden-inside.pcap", "pcaps/golden-outside.pcap"].map(support::path);
-    for level in [Level::Mail, Level::Strict, Level::Observe] {
+    for level in [Level::Mail, Level::Strict, Level::Observe, Level::Resets, Level::Icmp] {
         judge(level, &captures[0], &captures[1]);
     }
 }
@@ -121,7 +123,7 @@ fn judge_fuzz(seed: &str) {
         run(Command::new(PYTHON).arg(script).arg(&path).args(["--side", side, "--frames", "20000", "--seed", seed]));
         path
     });
-    for level in [Level::Mail, Level::Strict, Level::Observe, Level::SomeGuards] {
+    for level in [Level::Mail, Level::Strict, Level::Observe, Level::SomeGuards, Level::Resets, Level::Icmp] {
         judge(level, &inside, &outside);
     }
 }
@@ -134,6 +136,10 @@ enum Level {
     Strict,
     /// Strict, and two of the four guards look.
     SomeGuards,
+    /// At mail, and who is denied is told by resets; but for one class.
+    Resets,
+    /// At strict, and by ICMP where it fits.
+    Icmp,
 }
 
 impl Level {
@@ -141,7 +147,16 @@ impl Level {
         let strict = support::text("pcaps/strict.toml");
         let level = "identity = \"strict\"";
         assert!(strict.contains(level), "strict.toml is strict");
+        let from =
+            "reject_ipv4 = \"198.51.100.254\"\nreject_ipv6 = \"2001:db8:ffff::254\"\n\n[policy]\ndeny = \"reject\"\n";
+        let mta = "[class.mta-only]\n";
+        assert!(strict.contains(mta));
         match self {
+            Self::Resets => {
+                let golden = support::text("pcaps/golden.toml").replace("[policy]\n", "[policy]\ndeny = \"reject\"\n");
+                golden.replace(mta, "[class.mta-only]\ndeny = \"drop\"\n")
+            }
+            Self::Icmp => strict.replace("[policy]\n", from),
             Self::Mail => support::text("pcaps/golden.toml"),
             Self::Observe => strict.replace(level, "identity = \"observe\""),
             Self::Strict => strict,
@@ -169,7 +184,7 @@ fn judge(level: Level, inside: &Path, outside: &Path) {
     let report: Report = serde_json::from_slice(&json).expect("judge.py prints its report as JSON");
     let world = World::read(&level.config(), &support::text("pcaps/golden-vms.jsonl"));
 
-    let mut differences = Vec::new();
+    let (mut differences, mut answers) = (Vec::new(), 0);
     for (direction, capture, side) in
         [(Direction::Egress, inside, &report.inside), (Direction::Ingress, outside, &report.outside)]
     {
@@ -177,6 +192,12 @@ fn judge(level: Level, inside: &Path, outside: &Path) {
         assert!(!frames.is_empty() && frames.len() == side.rulings.len(), "{}", capture.display());
         let labels = labels(capture);
         for (at, (frame, theirs)) in frames.iter().zip(&side.rulings).enumerate() {
+            let told = (direction == Direction::Egress).then(|| told(&world, frame)).flatten();
+            let theirs_told = side.replies[at].clone().filter(|_| direction == Direction::Egress);
+            if told != theirs_told {
+                differences.push(format!("frame {}: box answers {told:?}\n judge {theirs_told:?}", at + 1));
+            }
+            answers += usize::from(told.is_some());
             let ours = ours(&world, direction, frame);
             if ours != *theirs {
                 let label = labels.get(at).map_or("", String::as_str);
@@ -189,6 +210,7 @@ fn judge(level: Level, inside: &Path, outside: &Path) {
     }
     let shown = differences.iter().take(20).map(String::as_str).collect::<Vec<_>>().join("\n");
     assert!(differences.is_empty(), "{level:?}: {} frames are ruled differently:\n{shown}", differences.len());
+    assert_eq!(answers > 10, matches!(level, Level::Resets | Level::Icmp), "{level:?}: {answers} answers");
     all_together(&world, Direction::Egress, &support::read_pcap(inside), &report.inside, &report);
     all_together(&world, Direction::Ingress, &support::read_pcap(outside), &report.outside, &report);
 }
@@ -197,6 +219,12 @@ fn judge(level: Level, inside: &Path, outside: &Path) {
 fn labels(capture: &Path) -> Vec<String> {
     let path: PathBuf = capture.with_extension("labels");
     std::fs::read_to_string(path).map(|text| text.lines().map(str::to_owned).collect()).unwrap_or_default()
+}
+
+/// What the sender of one frame hears.
+fn told(world: &World, frame: &[u8]) -> Option<String> {
+    let run = world.replies([Frame::from(frame)]);
+    run.replied.first().map(|reply| reply.iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
 fn ours(world: &World, direction: Direction, frame: &[u8]) -> Ruling {

@@ -8,11 +8,12 @@ use dpdk::{Burst, Eal, Mempool, Port, PortConfig, RxQueue, Started, TxQueue};
 use portcullis::app::vms::{self, BadLines};
 use portcullis::capture;
 use portcullis::config::Config;
-use portcullis::dataplane::{LinkQueues, QueuePair};
+use portcullis::dataplane::{LinkQueues, Pipeline, QueuePair, Rejecter};
 use portcullis::host::memory::{self, Layout};
 use portcullis::model::{self, Direction, LinkIndex};
 use portcullis::policy::{self, Reader, Snapshot, Verdict};
 use portcullis::vm::registry::Registry;
+use quanta::Clock;
 
 /// The way that every frame of a benchmark goes.
 pub(crate) const EGRESS: model::Way = model::Way { link: LinkIndex(0), direction: Direction::Egress };
@@ -148,4 +149,10 @@ impl std::fmt::Display for Median {
         let digits = f.precision().unwrap_or(3);
         write!(f, "{:.digits$} ({:.digits$} to {:.digits$})", self.value, self.low, self.high)
     }
+}
+
+/// What answers where the box rejects, as the box has it.
+pub(crate) fn pipeline(vms: u32) -> Result<Pipeline<(), Rejecter>, &'static str> {
+    let rejecter = Rejecter::create(1, vms as usize, Clock::new()).ok_or("no memory for a bucket for each VM")?;
+    Ok(Pipeline::new((), rejecter))
 }

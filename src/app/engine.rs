@@ -9,6 +9,7 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 
 use crossbeam::utils::CachePadded;
 use dpdk::{Burst, Eal, Mempool, Port, PortConfig, PortId, PortInfo, Queues, RxQueue, TxQueue, lcore};
+use quanta::Clock;
 use rustix::io::Errno;
 use tracing::warn;
 
@@ -16,7 +17,7 @@ use super::ports::{self, WatchedPort};
 use super::watch::link::{Reading, Side, Told};
 use super::watch::links;
 use crate::config::{Config, Device};
-use crate::dataplane::{self, QueuePair, Worker};
+use crate::dataplane::{self, Pipeline, QueuePair, Rejecter, Worker};
 use crate::failure::{Cause, Failure};
 use crate::host::eal;
 use crate::host::memory::{Layout, MBUF_CACHE, Plan};
@@ -207,7 +208,8 @@ pub struct Stopped {
 }
 
 impl Engine {
-    /// Sets every port up and starts a worker on each of EAL's worker lcores. There is one reader for each of those.
+    /// Sets every port up and starts a worker on each of EAL's worker lcores. There is one reader for each of those; they
+    /// read the time from `clock`.
     ///
     /// # Errors
     /// [`EngineError`]
@@ -216,9 +218,9 @@ impl Engine {
         config: &Config,
         plan: Plan,
         readers: Vec<Reader>,
-        vms: usize,
+        clock: &Clock,
     ) -> Result<Self, EngineError> {
-        let workers = readers.len();
+        let (workers, vms) = (readers.len(), config.table.vms as usize);
         let make_pool = match plan.layout {
             Layout::Dma => Mempool::new,
             Layout::Packed => Mempool::packed,
@@ -285,7 +287,10 @@ impl Engine {
         let (sender, stopped) = channel();
         let mut engine = Self { shared, jobs: Vec::new(), stopped, pool };
         for (number, ((lcore, reader), links)) in eal.worker_lcores().into_iter().zip(readers).zip(parts).enumerate() {
-            engine.jobs.push(launch(eal, lcore, &engine.shared, number, reader, links, sender.clone())?);
+            let rejecter = Rejecter::create(config.links.len(), vms, clock.clone());
+            let rejecter = rejecter.ok_or_else(|| no_memory(workers, vms))?;
+            let work = Work { number, reader, links, rejecter };
+            engine.jobs.push(launch(eal, lcore, &engine.shared, work, sender.clone())?);
         }
         Ok(engine)
     }
@@ -333,9 +338,21 @@ impl Drop for Engine {
 }
 
 fn counters(workers: usize, links: usize, vms: usize) -> Result<Vec<Arc<Block>>, EngineError> {
-    let mib = (Block::vm_bytes(vms) >> 20).saturating_mul(workers);
     let blocks: Option<_> = (0..workers).map(|_| Block::create(links, vms).map(Arc::new)).collect();
-    blocks.ok_or(EngineError::Counters { vms, workers, mib })
+    blocks.ok_or_else(|| no_memory(workers, vms))
+}
+
+fn no_memory(workers: usize, vms: usize) -> EngineError {
+    let mib = (Block::vm_bytes(vms) >> 20).saturating_mul(workers);
+    EngineError::Counters { vms, workers, mib }
+}
+
+/// What a worker takes with it.
+struct Work {
+    number: usize,
+    reader: Reader,
+    links: Vec<LinkQueues>,
+    rejecter: Rejecter,
 }
 
 /// How many queues both ports of a link get: as configured, else one for each worker as far as the devices have them.
@@ -365,15 +382,14 @@ fn launch(
     eal: &Eal,
     lcore: dpdk::LcoreId,
     shared: &Arc<Shared>,
-    number: usize,
-    mut reader: Reader,
-    mut links: Vec<LinkQueues>,
+    work: Work,
     stopped: Sender<Vec<LinkQueues>>,
 ) -> Result<lcore::Job, dpdk::Error> {
+    let Work { number, mut reader, mut links, rejecter } = work;
     let shared = Arc::clone(shared);
     lcore::launch(eal, lcore, move || {
         if let (Some(block), Some(turns)) = (shared.blocks.get(number), shared.turns.get(number)) {
-            Worker::new(block, turns).run(&mut links, &mut reader, &shared.stop);
+            Worker::new(block, turns, Pipeline::new((), rejecter)).run(&mut links, &mut reader, &shared.stop);
         }
         drop(shared);
         // Nobody listens any more only when the engine was dropped without being stopped.

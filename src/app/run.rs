@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
 
 use listenfd::ListenFd;
+use quanta::Clock;
 use tracing::{error, info, warn};
 
 use super::boot::{Asked, Prepared};
@@ -79,7 +80,7 @@ impl Run {
             vms.load(&mut registry)?;
         }
         let known = registry.len();
-        let engine = Engine::start(eal, &config, plan, readers, config.table.vms as usize)?;
+        let engine = Engine::start(eal, &config, plan, readers, &Clock::new())?;
         session.leave_cpus_to_workers();
         signals.take_over_real_time().map_err(refused)?;
         let board = Arc::new(Board::new(config.links.len()));

@@ -11,7 +11,7 @@ mod reload;
 mod tests;
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
@@ -128,6 +128,12 @@ pub struct Link {
     /// Gateways' addresses, which only routers of this link claim, where `policy.identity` is `strict` or `observe`.
     #[serde(default)]
     pub protect: Vec<IpAddr>,
+    /// What the box answers denied frames from, where `deny` is `reject`; without it, by TCP resets alone.
+    #[serde(default)]
+    pub reject_ipv4: Option<Ipv4Addr>,
+    /// The same of IPv6.
+    #[serde(default)]
+    pub reject_ipv6: Option<Ipv6Addr>,
 }
 
 impl Link {
@@ -147,6 +153,8 @@ impl Link {
             scopes: BTreeMap::new(),
             via: Vec::new(),
             protect: Vec::new(),
+            reject_ipv4: None,
+            reject_ipv6: None,
         }
     }
 
@@ -303,8 +311,8 @@ impl Config {
     #[must_use]
     pub fn document(&self) -> Document {
         let links = self.links.iter().map(|link| {
-            let Link { scopes, via, protect, .. } = link.clone();
-            (link.name.clone(), LinkSection { scopes, via, protect })
+            let Link { scopes, via, protect, reject_ipv4, reject_ipv6, .. } = link.clone();
+            (link.name.clone(), LinkSection { scopes, via, protect, reject_ipv4, reject_ipv6 })
         });
         Document { policy: self.policy.clone(), classes: self.classes.clone(), links: links.collect() }
     }
@@ -328,13 +336,6 @@ impl Config {
 
 /// A remark on what the documentation plans and this version refuses.
 fn later(message: &str) -> &'static str {
-    const LATER: [&str; 6] = [
-        "unknown variant `reject`",
-        "unknown field `metrics`",
-        "unknown field `events`",
-        "unknown field `reject_ipv4`",
-        "unknown field `reject_ipv6`",
-        "unknown field `deny`",
-    ];
+    const LATER: [&str; 2] = ["unknown field `metrics`", "unknown field `events`"];
     if LATER.iter().any(|unknown| message.starts_with(unknown)) { "; not in this version" } else { "" }
 }

@@ -39,7 +39,7 @@ fn unknown_keys_are_refused_with_a_suggestion() {
 
 #[test]
 fn what_a_later_version_brings_is_refused_as_such() {
-    for text in ["[policy]\ndeny = \"reject\"", "[metrics]"] {
+    for text in ["[metrics]", "[events]"] {
         assert!(parse(text).unwrap_err().contains("not in this version"), "{text}");
     }
 }
@@ -124,6 +124,11 @@ fn what_makes_no_sense_is_refused_by_key() {
         ("[policy]\nvia = [\"00:00:00:00:00:00\"]".to_owned(), "nobody's address"),
         ("[policy]\nguards = [\"arp\"]".to_owned(), "policy.guards"),
         ("[policy]\nidentity = \"strict\"\nguards = [\"rap\"]".to_owned(), "rap"),
+        (format!("{LINK}reject_ipv4 = \"224.0.0.1\""), "link[0].reject_ipv4"),
+        (format!("{LINK}reject_ipv6 = \"::\""), "link[0].reject_ipv6"),
+        (format!("{LINK}reject_ipv6 = \"192.0.2.1\""), "reject_ipv6"),
+        ("[policy]\nreject_rate = 0".to_owned(), "policy.reject_rate: 0 is not from 1 to 1000000"),
+        ("[policy]\nreject_burst = 10001".to_owned(), "policy.reject_burst: 10001 is not from 1 to 10000"),
         (format!("{LINK}protect = [\"ff02::1\"]"), "link[0].protect"),
         (format!("{LINK}protect = [\"0.0.0.0\"]"), "no station's address"),
         (format!("{LINK}protect = [\"192.0.2.1\", \"192.0.2.1\"]"), "listed twice"),
@@ -221,7 +226,13 @@ fn what_may_be_a_mistake_is_remarked_on() {
         "{:?}",
         remarks(open)
     );
-    assert_eq!(remarks("[policy]\nidentity = \"strict\""), [] as [String; 0]);
+    assert_eq!(remarks("[policy]\nidentity = \"strict\"\ndeny = \"reject\""), [] as [String; 0]);
+    for of_class in [
+        "[policy]\ndirections = [\"ingress\"]\ndeny = \"reject\"",
+        "[policy]\ndirections = [\"ingress\"]\n[class.a]\nports = [1]\ndeny = \"reject\"",
+    ] {
+        assert!(remarks(of_class)[0].starts_with("policy.deny: `reject` answers"), "{of_class}");
+    }
     assert!(
         remarks(&format!("{LINK}protect = [\"192.0.2.1\"]"))[0].starts_with("link[0].protect: nothing is protected")
     );

@@ -3,7 +3,7 @@
 //! Both are type parameters of the worker, so that nobody pays for what nobody wants: `()` looks at nothing and answers
 //! nothing, and what would call it is not there.
 
-use crate::policy::Record;
+use crate::policy::{Record, Settings};
 use crate::port::Frames;
 
 /// Sees what is not simply forwarded. Called by workers, so it neither waits nor allocates.
@@ -26,15 +26,26 @@ pub trait Responder {
     /// Whether it answers at all.
     const ANSWERS: bool;
 
-    /// Writes the answer over the frame at `index`, if there is one to give. An answered frame counts as dropped like any
-    /// other that was denied; its answer leaves by the port that it came in by.
-    fn answer<F: Frames>(&mut self, record: &Record, burst: &mut F, index: usize) -> bool;
+    /// Writes the answer over the frame at `index`, if there is one to give: asked where its sender is to be told. An answered
+    /// frame counts as dropped like any other that was denied; its answer leaves by the port that it came in by.
+    fn answer<F: Frames>(&mut self, settings: &Settings, record: &Record, burst: &mut F, index: usize) -> Answered;
+}
+
+/// What became of a question for an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Answered {
+    /// It stands where the frame stood.
+    Yes,
+    /// There is none to such a frame.
+    No,
+    /// There would be one, but there have been too many, or there is no room for it.
+    Suppressed,
 }
 
 impl Responder for () {
     const ANSWERS: bool = false;
 
-    fn answer<F: Frames>(&mut self, _: &Record, _: &mut F, _: usize) -> bool {
-        false
+    fn answer<F: Frames>(&mut self, _: &Settings, _: &Record, _: &mut F, _: usize) -> Answered {
+        Answered::No
     }
 }

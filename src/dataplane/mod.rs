@@ -6,14 +6,17 @@
 mod hooks;
 mod link;
 mod pipeline;
+mod reject;
 mod worker;
 
 #[cfg(test)]
 mod tests;
 
 #[cfg(feature = "testkit")]
-pub use hooks::{Responder, Witness};
+pub use hooks::{Answered, Responder, Witness};
 pub use link::{LinkQueues, QueuePair};
+pub use pipeline::Pipeline;
 #[cfg(feature = "testkit")]
-pub use pipeline::{Pipeline, filter_burst};
+pub use pipeline::filter_burst;
+pub use reject::Rejecter;
 pub use worker::Worker;

@@ -1,12 +1,12 @@
 //! One burst through the policy. Pure but for the frames it frees and the counters it writes; no allocation, no lock,
 //! no system call.
 
-use super::hooks::{Responder, Witness};
+use super::hooks::{Answered, Responder, Witness};
 use crate::model::{FrameSet, Way};
 use crate::packet::HEAD_BYTES_MAX;
 use crate::policy::{
-    self, ByClass, Case, Decision, DropReason, Examined, Finding, Judgement, Named, Observed, Question, Record, Sieved,
-    Snapshot, Sought, Tally, Verdict,
+    self, ByClass, Case, Decision, DropReason, Examined, Finding, Judgement, Named, Observed, Question, Record,
+    Settings, Sieved, Snapshot, Sought, Tally, Verdict,
 };
 use crate::port::{BURST_FRAMES_MAX, Frames};
 use crate::telemetry::counters::{Block, BurstCounts};
@@ -73,7 +73,8 @@ pub fn filter_burst<F: Frames, W: Witness, R: Responder>(
     let Sieved { closed, mut others } =
         policy::sieve(snapshot.settings, way.direction, burst.heads(), |index| burst.head(index));
     let (dropped, answered) = (FrameSet::EMPTY, FrameSet::EMPTY);
-    let mut rulings = Rulings { way, counts, block, witness, responder, dropped, answered };
+    let settings = snapshot.settings;
+    let mut rulings = Rulings { settings, way, counts, block, witness, responder, dropped, answered };
     if !closed.is_empty() {
         others |= match ByClass::open(snapshot, way) {
             Some(by_class) => rulings.answer(&by_class, burst, closed, questions),
@@ -123,6 +124,7 @@ pub fn filter_burst<F: Frames, W: Witness, R: Responder>(
 
 /// What became of a burst so far.
 struct Rulings<'a, W, R> {
+    settings: &'a Settings,
     way: Way,
     counts: &'a mut BurstCounts,
     block: &'a Block,
@@ -160,10 +162,10 @@ impl<W: Witness, R: Responder> Rulings<'_, W, R> {
                 self.block.add_judged(Some(answer.vm), self.way.direction, tally);
             }
             let way = self.way;
-            self.tell(burst, index, || {
+            self.tell(burst, index, answer.rejects, || {
                 let reason = if answer.port_closed { DropReason::PortClosed } else { DropReason::ReplyClosed };
                 let (verdict, vm, tally) = (Verdict::Drop(reason), Some(answer.vm), Some(tally));
-                let record = Record { way, verdict, vm, tally, finding: None, observed: None };
+                let record = Record { way, verdict, vm, tally, finding: None, observed: None, rejects: answer.rejects };
                 (tally == Some(Tally::Denied)).then_some(record)
             });
         }
@@ -180,13 +182,13 @@ impl<W: Witness, R: Responder> Rulings<'_, W, R> {
     fn conclude<F: Frames>(&mut self, burst: &mut F, index: usize, decision: &Decision) {
         self.rule(index, decision);
         let way = self.way;
-        self.tell(burst, index, || Record::of(way, decision));
+        self.tell(burst, index, decision.rejects(), || Record::of(way, decision));
     }
 
     fn rule(&mut self, index: usize, decision: &Decision) {
         match *decision {
             Decision::Settled(verdict, observed) => self.settle(index, verdict, observed, None),
-            Decision::Judged(judgement @ Judgement { verdict, identity, tally, observed: _ }) => {
+            Decision::Judged(judgement @ Judgement { verdict, identity, tally, .. }) => {
                 self.block.add_judged(identity.vm, self.way.direction, tally);
                 self.settle(index, verdict, judgement.beside(), identity.finding);
             }
@@ -210,18 +212,22 @@ impl<W: Witness, R: Responder> Rulings<'_, W, R> {
         }
     }
 
-    /// Tells who wants to see it, and asks who may answer it.
+    /// Tells who wants to see it, and where it `rejects`, asks who may answer it.
     #[inline(always)]
-    fn tell<F: Frames>(&mut self, burst: &mut F, index: usize, record: impl FnOnce() -> Option<Record>) {
-        if !W::LOOKS && !R::ANSWERS {
+    fn tell<F: Frames>(&mut self, burst: &mut F, index: usize, rejects: bool, record: impl FnOnce() -> Option<Record>) {
+        if !(W::LOOKS || R::ANSWERS && rejects) {
             return;
         }
         let Some(record) = record() else { return };
         if W::LOOKS {
             self.witness.saw(&record, burst.head(index), burst.length(index));
         }
-        if R::ANSWERS && record.tally == Some(Tally::Denied) && self.responder.answer(&record, burst, index) {
-            self.answered |= FrameSet::of(index);
+        if R::ANSWERS && rejects {
+            match self.responder.answer(self.settings, &record, burst, index) {
+                Answered::Yes => self.answered |= FrameSet::of(index),
+                Answered::No => {}
+                Answered::Suppressed => self.counts.observed(Observed::RejectSuppressed),
+            }
         }
     }
 }

@@ -26,18 +26,10 @@ pub struct Worker<'a, W = (), R = ()> {
     counts: BurstCounts,
 }
 
-impl<'a> Worker<'a> {
+impl<'a, W: Witness, R: Responder> Worker<'a, W, R> {
     /// A worker that counts into `block` and shows that it lives in `turns`.
     #[must_use]
-    pub fn new(block: &'a Block, turns: &'a CachePadded<AtomicU64>) -> Self {
-        Self::with(block, turns, Pipeline::default())
-    }
-}
-
-impl<'a, W: Witness, R: Responder> Worker<'a, W, R> {
-    /// As [`new`](Worker::new), for a pipeline with somebody who looks or answers.
-    #[must_use]
-    pub fn with(block: &'a Block, turns: &'a CachePadded<AtomicU64>, pipeline: Pipeline<W, R>) -> Self {
+    pub fn new(block: &'a Block, turns: &'a CachePadded<AtomicU64>, pipeline: Pipeline<W, R>) -> Self {
         Self { block, turns, pipeline, counts: BurstCounts::default() }
     }
 

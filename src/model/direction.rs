@@ -16,6 +16,15 @@ impl Direction {
     /// Both, egress first.
     pub const ALL: [Self; 2] = [Self::Egress, Self::Ingress];
 
+    /// The way back.
+    #[must_use]
+    pub const fn other(self) -> Self {
+        match self {
+            Self::Egress => Self::Ingress,
+            Self::Ingress => Self::Egress,
+        }
+    }
+
     /// The name in JSON, metrics and the configuration.
     #[cfg(feature = "testkit")]
     #[must_use]

@@ -11,9 +11,9 @@ const TAGS_MAX: usize = 2;
 
 /// Smallest EtherType; below stands the length of an 802.3 frame (IEEE 802.3, 3.2.6).
 const ETHER_TYPE_MIN: u16 = 0x0600;
-const ETHER_TYPE_IPV4: u16 = 0x0800;
+pub(super) const ETHER_TYPE_IPV4: u16 = 0x0800;
 const ETHER_TYPE_ARP: u16 = 0x0806;
-const ETHER_TYPE_IPV6: u16 = 0x86dd;
+pub(super) const ETHER_TYPE_IPV6: u16 = 0x86dd;
 const ETHER_TYPE_MPLS: u16 = 0x8847;
 const ETHER_TYPE_MPLS_UPSTREAM: u16 = 0x8848;
 const ETHER_TYPE_PPPOE_SESSION: u16 = 0x8864;
@@ -74,7 +74,7 @@ pub(super) fn peel(mut ether_type: u16, mut rest: Rest<'_>) -> Link<'_> {
 
 /// 802.1Q, 802.1ad, and the types that switches used for stacking before it.
 #[inline]
-fn is_tag(ether_type: u16) -> bool {
+pub(super) fn is_tag(ether_type: u16) -> bool {
     matches!(ether_type, 0x8100 | 0x88a8 | 0x9100 | 0x9200 | 0x9300)
 }
 

@@ -7,17 +7,19 @@
 //!
 //! One file per layer: `ethernet` (tags, 802.3), `ipv4`, `ipv6`, `chain` (the headers between IP and transport),
 //! `transport`; and `plain`, the short way for the shape that nearly every frame has. `message` is the second reading, for
-//! guards: what `arp` and `icmpv6` say. Layers hand each other a `Rest`, which knows how many bytes the frame really has even
+//! guards: what `arp` and `icmpv6` say. `refusal` is the one thing that the box says itself. Layers hand each other a `Rest`, which knows how many bytes the frame really has even
 //! where only its head is at hand.
 
 mod arp;
 mod chain;
+mod checksum;
 mod ethernet;
 pub mod icmpv6;
 mod ipv4;
 mod ipv6;
 mod message;
 mod plain;
+mod refusal;
 mod transport;
 
 use std::net::IpAddr;
@@ -27,6 +29,7 @@ pub use arp::Arp;
 pub use icmpv6::Icmpv6;
 pub use message::Message;
 pub use plain::{PlainIpv4, PlainIpv6};
+pub use refusal::{REFUSAL_BYTES_MAX, Refusal, RefusalSources};
 pub use transport::{Other, Ports, Tunnel};
 
 /// What the parser may look at: Ethernet 14, three times LLC/SNAP 8, two tags 8, the longest fixed IP header 60, a

@@ -97,6 +97,8 @@ pub struct Answer {
     pub port_closed: bool,
     /// Rule 8: denied for its source port.
     pub reply_closed: bool,
+    /// Its sender is to be told that it was denied.
+    pub rejects: bool,
     /// Some class closes its port, so it counts for its VM. If none does, all that was asked is whose it is.
     pub judged: bool,
 }
@@ -137,7 +139,8 @@ impl<'a> ByClass<'a> {
         let port_closed = class.ports.contains(destination);
         let reply_closed = self.direction == Direction::Ingress && !port_closed && class.ports.contains(source);
         let judged = !self.always_asks_who || self.snapshot.settings.classes.any_closes(destination);
-        Some(Answer { vm, port_closed, reply_closed, judged })
+        let rejects = port_closed & (self.direction == Direction::Egress) & self.snapshot.settings.rejects(class);
+        Some(Answer { vm, port_closed, reply_closed, rejects, judged })
     }
 }
 

@@ -5,6 +5,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+use super::Deny;
 use crate::model::{ClassId, Mode};
 
 /// The ports that are closed to VMs without a public IPv4 address unless the configuration says otherwise: SMTP,
@@ -164,6 +165,8 @@ pub struct Class {
     pub ports: PortSet,
     /// Whether VMs of this class are enforced or only watched.
     pub mode: Mode,
+    /// What becomes of frames that this class denies; as the box does if it is not said.
+    pub deny: Option<Deny>,
 }
 
 /// The classes of a configuration: the two built-in ones, then its own.
@@ -188,7 +191,8 @@ impl Classes {
     /// # Errors
     /// More than 256 classes.
     pub fn new(restricted: Class, others: impl IntoIterator<Item = Class>) -> Result<Self, TooManyClasses> {
-        let unrestricted = Class { name: UNRESTRICTED.into(), ports: PortSet::empty(), mode: Mode::Enforce };
+        let unrestricted =
+            Class { name: UNRESTRICTED.into(), ports: PortSet::empty(), mode: Mode::Enforce, deny: None };
         Self::numbered([restricted, unrestricted].into_iter().chain(others).map(Some).collect())
     }
 
@@ -270,7 +274,7 @@ fn at(port: u16) -> usize {
 impl Default for Classes {
     fn default() -> Self {
         let ports = MAIL_PORTS.into_iter().map(PortRange::from).collect();
-        let restricted = Class { name: RESTRICTED.into(), ports, mode: Mode::Enforce };
+        let restricted = Class { name: RESTRICTED.into(), ports, mode: Mode::Enforce, deny: None };
         Self::new(restricted, []).expect("two classes fit")
     }
 }
@@ -296,6 +300,7 @@ mod tests {
             name: "games".into(),
             ports: [PortRange { first: 2000, last: 2010 }].into_iter().collect(),
             mode: Mode::Enforce,
+            deny: None,
         };
         let classes = Classes::new(Classes::default().get(ClassId::RESTRICTED).clone(), [own]).unwrap();
         assert_eq!(classes.find("games"), Some(ClassId(2)));

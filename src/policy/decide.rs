@@ -120,6 +120,8 @@ pub struct Judgement {
     pub tally: Tally,
     /// What it is counted as beside, as what no rule but the second objects to.
     pub observed: Option<Observed>,
+    /// It is dropped, and its sender is to be told, if it can be.
+    pub rejects: bool,
 }
 
 impl Judgement {
@@ -144,6 +146,16 @@ pub enum Decision {
 }
 
 impl Decision {
+    /// Whether its sender is to be told that it was denied.
+    #[inline]
+    #[must_use]
+    pub const fn rejects(&self) -> bool {
+        match *self {
+            Self::Settled(..) => false,
+            Self::Judged(judgement) => judgement.rejects,
+        }
+    }
+
     /// Forward, or drop and why.
     pub const fn verdict(&self) -> Verdict {
         match *self {
@@ -227,7 +239,8 @@ fn by_class(snapshot: Snapshot<'_>, case: &Case, identity: Identity) -> Judgemen
             }
         }
     };
-    Judgement { verdict, identity, tally, observed: None }
+    let rejects = tally == Tally::Denied && rejects(settings, &identity, case);
+    Judgement { verdict, identity, tally, observed: None, rejects }
 }
 
 /// Rules 7 (destination, opaque) and 8 (source).
@@ -248,6 +261,14 @@ fn denial_where(case: &Case, closes: impl Fn(Option<u16>) -> bool) -> Option<Dro
         }
         Subject::Tcp(_) | Subject::Passing(_) => None,
     }
+}
+
+/// Whether who sent a denied frame from inside is to be told: every class that closes its port must want that, and nothing may
+/// say that it was sent by somebody else. An opaque frame has no port to speak of.
+fn rejects(settings: &Settings, identity: &Identity, case: &Case) -> bool {
+    let Subject::Tcp(ports) = case.subject else { return false };
+    let is_sure = !case.source_routed && !identity.finding.is_some_and(Finding::is_contradiction);
+    case.direction == Direction::Egress && is_sure && identity.all_that_close_reject(settings, ports.destination)
 }
 
 /// Whether any class closes a port that counts in this direction.

@@ -63,7 +63,10 @@ pub fn explain(
 fn judged(settings: &Settings, case: &Case, judgement: &Judgement, facts: &impl Fn(VmIndex) -> VmFacts) -> Vec<String> {
     let vm = judgement.identity.vm.map(facts);
     let verdict = match (judgement.verdict, judgement.tally) {
-        (Verdict::Drop(reason), _) => format!("Verdict: dropped as {}. {}", reason.name(), reason.meaning()),
+        (Verdict::Drop(reason), _) => {
+            let told = if judgement.rejects { ", and its sender is told" } else { "" };
+            format!("Verdict: dropped as {}{told}. {}", reason.name(), reason.meaning())
+        }
         (Verdict::WouldDrop(reason), _) => {
             format!(
                 "Verdict: forwarded, because this is only watched; else dropped as {}. {}",

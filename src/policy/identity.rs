@@ -84,6 +84,15 @@ impl Identity {
         own || settings.mode == Mode::Monitor
     }
 
+    /// Whether each class that closes `port` wants its sender to be told.
+    #[must_use]
+    pub fn all_that_close_reject(&self, settings: &Settings, port: u16) -> bool {
+        !self.any_class(|class| {
+            let class = settings.classes.get(class);
+            class.ports.contains(port) && !settings.rejects(class)
+        })
+    }
+
     fn any_class(&self, closes: impl Fn(ClassId) -> bool) -> bool {
         closes(self.class) || self.also.iter().flatten().any(|&class| closes(class))
     }

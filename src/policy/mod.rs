@@ -41,6 +41,6 @@ pub use record::Record;
 pub use relay::Relay;
 pub use routers::{LinkRouter, Routers};
 pub use scopes::VlanScopes;
-pub use settings::{IdentityLevel, Origin, PublicIpv4, Settings};
+pub use settings::{Deny, IdentityLevel, Origin, PublicIpv4, RejectRate, Settings};
 pub use snapshot::{Reader, Snapshot};
 pub use verdict::{DropReason, Observed, Tally, Verdict};

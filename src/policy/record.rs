@@ -18,6 +18,8 @@ pub struct Record {
     pub finding: Option<Finding>,
     /// What it is counted as beside.
     pub observed: Option<Observed>,
+    /// Its sender is to be told that it was denied.
+    pub rejects: bool,
 }
 
 impl Record {
@@ -27,7 +29,7 @@ impl Record {
         match *decision {
             Decision::Settled(Verdict::Forward, None) => None,
             Decision::Settled(verdict, observed) => {
-                Some(Self { way, verdict, vm: None, tally: None, finding: None, observed })
+                Some(Self { way, verdict, vm: None, tally: None, finding: None, observed, rejects: false })
             }
             Decision::Judged(judgement) => {
                 let (identity, tally) = (judgement.identity, judgement.tally);
@@ -36,7 +38,8 @@ impl Record {
                 }
                 let observed = judgement.beside();
                 let (verdict, finding) = (judgement.verdict, identity.finding);
-                Some(Self { way, verdict, vm: identity.vm, tally: Some(tally), finding, observed })
+                let (vm, rejects) = (identity.vm, judgement.rejects);
+                Some(Self { way, verdict, vm, tally: Some(tally), finding, observed, rejects })
             }
         }
     }

@@ -5,8 +5,9 @@ use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Classes, Guards, Relay, Routers, TooManyClasses, VlanScopes};
+use super::{Class, Classes, Guards, Relay, Routers, TooManyClasses, VlanScopes};
 use crate::model::{ClassId, Direction, LinkIndex, Mode, Scope, VlanId, Way};
+use crate::packet::RefusalSources;
 
 /// What may stand as a VM's public address, which lifts its restriction.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -17,6 +18,32 @@ pub enum PublicIpv4 {
     Public,
     /// Whatever a VM may have, for laboratories.
     Any,
+}
+
+/// What happens to a denied frame.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Deny {
+    /// It vanishes.
+    #[default]
+    Drop,
+    /// It is dropped, and who sent it from inside is told, so that his connection fails at once.
+    Reject,
+}
+
+/// How many answers one sender may cause on one worker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RejectRate {
+    /// In the long run, 1 to 1,000,000.
+    pub per_second: u32,
+    /// At once, 1 to 10,000.
+    pub burst: u32,
+}
+
+impl Default for RejectRate {
+    fn default() -> Self {
+        Self { per_second: 100, burst: 20 }
+    }
 }
 
 /// When it matters who a frame says it is.
@@ -56,6 +83,12 @@ pub struct Settings {
     pub guards: Guards,
     /// For each link, addresses that only its routers claim.
     pub protect: Vec<Vec<IpAddr>>,
+    /// What happens to a denied frame, where its class does not say.
+    pub deny: Deny,
+    /// How many answers one sender may cause.
+    pub reject_rate: RejectRate,
+    /// For each link, what the box answers from.
+    pub refusal_sources: Vec<RefusalSources>,
     /// The box's own mode.
     pub mode: Mode,
     /// What may stand as a VM's public address.
@@ -84,6 +117,9 @@ impl Default for Settings {
             identity: IdentityLevel::Mail,
             guards: Guards::default(),
             protect: Vec::new(),
+            deny: Deny::Drop,
+            reject_rate: RejectRate::default(),
+            refusal_sources: Vec::new(),
             mode: Mode::Enforce,
             public_ipv4: PublicIpv4::Public,
             judge_egress: true,
@@ -126,6 +162,19 @@ impl Settings {
     #[must_use]
     pub fn always_asks_who(&self, direction: Direction) -> bool {
         self.identity != IdentityLevel::Mail && direction == Direction::Egress
+    }
+
+    /// Whether who sends what this class denies is told.
+    #[inline]
+    #[must_use]
+    pub fn rejects(&self, class: &Class) -> bool {
+        class.deny.unwrap_or(self.deny) == Deny::Reject
+    }
+
+    /// What the box answers from on a link.
+    #[must_use]
+    pub fn refusal_sources(&self, link: LinkIndex) -> RefusalSources {
+        self.refusal_sources.get(link.0).copied().unwrap_or_default()
     }
 
     /// Whether an address is one that only routers of this link claim.

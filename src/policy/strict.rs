@@ -76,7 +76,8 @@ pub(super) fn judge(settings: &Settings, case: &Case, identity: Identity, rest: 
         Subject::Passing(observed) => observed,
         Subject::Tcp(_) | Subject::Opaque(_) => None,
     };
-    let judged = |verdict, tally, observed| Decision::Judged(Judgement { verdict, identity, tally, observed });
+    let judged =
+        |verdict, tally, observed| Decision::Judged(Judgement { verdict, identity, tally, observed, rejects: false });
     if settings.identity == IdentityLevel::Strict && settings.mode == Mode::Enforce {
         judged(Verdict::Drop(reason), Tally::Denied, None)
     } else if rest.verdict().forwards() {

@@ -39,7 +39,6 @@ pub trait Frames {
     /// order.
     fn move_to(&mut self, frames: FrameSet, target: &mut Self) -> FrameSet;
 
-    #[cfg_attr(not(feature = "testkit"), expect(dead_code, reason = "for replies, which only tests make yet"))]
     /// The bytes of a frame, to be written anew, after giving it `length` of them: those it had, then zeros. `None`, and
     /// nothing changed, if the frame lies in several pieces, is somebody else's too, or has no room for so many.
     fn rewrite(&mut self, index: usize, length: usize) -> Option<&mut [u8]>;

@@ -327,7 +327,6 @@ impl<T> Named<T> {
     }
 
     /// The member of a name.
-    #[cfg(feature = "testkit")]
     #[must_use]
     pub fn get(&self, name: &str) -> Option<&T> {
         self.iter().find_map(|(member, value)| (member == name).then_some(value))

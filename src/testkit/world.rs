@@ -5,14 +5,15 @@ use std::path::Path;
 use std::sync::atomic::AtomicU64;
 
 use crossbeam::utils::CachePadded;
+use quanta::Clock;
 
 use super::station::Station;
 use crate::config::{Config, Link};
-use crate::dataplane::{LinkQueues, Pipeline, QueuePair, Responder, Witness, Worker};
+use crate::dataplane::{LinkQueues, Pipeline, QueuePair, Rejecter, Responder, Witness, Worker};
 use crate::model::{Direction, LinkIndex, MacAddr, Mode, Scope, VmIndex, Way};
 use crate::policy::document::{ClassSection, RelaySection, Via, VlanKey, VlanScope};
 use crate::policy::{
-    self, Decision, DropReason, Guard, IdentityLevel, Observed, PortRange, Settings, Snapshot, Tally, Verdict,
+    self, Decision, Deny, DropReason, Guard, IdentityLevel, Observed, PortRange, Settings, Snapshot, Tally, Verdict,
 };
 use crate::port::memory::{Burst, Frame, Sink, Source};
 use crate::table::Capacity;
@@ -87,8 +88,31 @@ impl WorldBuilder {
 
     fn class_in_mode(mut self, name: &str, ports: &[u16], mode: Mode) -> Self {
         let ports = ports.iter().copied().map(PortRange::from).collect();
-        self.config.classes.insert(name.to_owned(), ClassSection { ports, mode });
+        self.config.classes.insert(name.to_owned(), ClassSection { ports, mode, deny: None });
         self
+    }
+
+    /// A class that says itself what becomes of what it denies.
+    #[must_use]
+    pub fn class_that(mut self, name: &str, ports: &[u16], deny: Deny) -> Self {
+        self = self.class(name, ports);
+        self.config.classes.get_mut(name).unwrap().deny = Some(deny);
+        self
+    }
+
+    /// `policy.deny = "reject"`
+    #[must_use]
+    pub fn rejects(mut self) -> Self {
+        self.config.policy.deny = Deny::Reject;
+        self
+    }
+
+    /// Both addresses of a station are what the box answers from.
+    #[must_use]
+    pub fn rejects_from(mut self, station: Station) -> Self {
+        let link = self.config.links.first_mut().unwrap();
+        (link.reject_ipv4, link.reject_ipv6) = (Some(station.ipv4), Some(station.ipv6));
+        self.rejects()
     }
 
     /// `policy.unknown_class`
@@ -322,7 +346,7 @@ impl World {
             Direction::Ingress => (to, from),
         };
         let mut link = LinkQueues { index: LINK, inside, outside, burst: Burst::default(), replies: Burst::default() };
-        let mut worker = Worker::with(&block, &turns, pipeline);
+        let mut worker = Worker::new(&block, &turns, pipeline);
         while worker.turn(&mut link, self.snapshot()) > 0 {
             let counts = block.lane(way);
             assert!(counts.is_balanced(), "rx = tx + drops: {counts:?}");
@@ -339,6 +363,18 @@ impl World {
         assert_eq!(lane.seen(Observed::RejectSent), replied.len() as u64, "answers are counted apart");
         let hooks = worker.into_hooks();
         (Run { sent, replied, lane, block, direction }, hooks)
+    }
+
+    /// What those hear that sent frames from inside, at one moment, all of which are denied or forwarded as if nobody heard.
+    #[must_use]
+    pub fn replies(&self, frames: impl IntoIterator<Item = Frame>) -> Run {
+        let frames: Vec<Frame> = frames.into_iter().collect();
+        let silent = self.run(Direction::Egress, frames.iter().cloned(), usize::MAX);
+        let rejecter = Rejecter::create(1, VMS_MAX as usize, Clock::mock().0).unwrap();
+        let pipeline = Pipeline::new((), rejecter);
+        let (run, _) = self.run_with(Direction::Egress, frames, usize::MAX, pipeline);
+        assert_eq!((&run.sent, run.lane.drops), (&silent.sent, silent.lane.drops), "answers change nothing else");
+        run
     }
 
     /// For whom the one frame of a run was counted.

@@ -68,6 +68,7 @@ fn class_name(class: u8) -> String {
 fn settings(classes: &[u8], port: u16, router: Option<u8>) -> Settings {
     let restricted = Classes::default().get(ClassId::RESTRICTED).clone();
     let own = classes.iter().map(|&class| Class {
+        deny: None,
         name: class_name(class),
         ports: [(port + u16::from(class)).into()].into_iter().collect(),
         mode: Mode::Enforce,

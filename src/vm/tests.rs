@@ -11,7 +11,7 @@ use std::sync::Arc;
 fn settings() -> Settings {
     let restricted = Classes::default().get(ClassId::RESTRICTED).clone();
     let ports = [25.into()].into_iter().collect();
-    let mta_only = Class { name: "mta-only".into(), ports, mode: Mode::Enforce };
+    let mta_only = Class { name: "mta-only".into(), ports, mode: Mode::Enforce, deny: None };
     let via = vec!["52:54:00:ff:ff:01".parse().unwrap()];
     Settings {
         classes: Classes::new(restricted, [mta_only]).unwrap(),

@@ -7,7 +7,7 @@
     judge.py --self-test
 
 `--outside-out` and `--compare-outside` speak of what leaves by the outside port, so of frames that came in inside.
-`--rulings` adds to the JSON what was ruled of each frame.
+`--rulings` adds to the JSON what was ruled of each frame, and what its sender is told.
 """
 
 import argparse
@@ -17,6 +17,7 @@ import sys
 from pathlib import Path
 
 sys.dont_write_bytecode = True
+import replies  # noqa: E402
 import ruling as rulings  # noqa: E402
 from pcapfile import read_frames, write_frames  # noqa: E402
 from ruling import INSIDE, OUTSIDE  # noqa: E402
@@ -172,6 +173,8 @@ def main():
     if args.rulings:
         for side in sides.values():
             report[side.incoming]["rulings"] = [ruling.as_json() for ruling in side.rulings]
+            answers = [replies.expected(frame, ruling, policy) for frame, ruling in zip(side.frames, side.rulings)]
+            report[side.incoming]["replies"] = [answer and answer.hex() for answer in answers]
     if args.json or args.rulings:
         print(json.dumps(report, indent=None if args.rulings else 1))
     sys.exit(0 if good else 1)

@@ -1,4 +1,4 @@
-"""Whose frame is it, and does it pass: identity, verdict and counting, with `deny = "drop"`.
+"""Whose frame is it, and does it pass: identity, verdict and counting.
 
 Written from the contract's tables "Whose frame is it?" and "Verdict, in order". One `Policy` (what the operator
 configured), one `Inventory` (the VMs), one `Ruling` per frame. Where the page leaves room, the comment at the
@@ -25,6 +25,7 @@ class Class:
     name: str
     ports: FrozenSet[int]
     monitor: bool = False
+    rejects: bool = False
 
 
 @dataclass(frozen=True)
@@ -47,15 +48,17 @@ class Policy:
 
     def __init__(self, toml_text=""):
         config = tomllib.loads(toml_text)
+        policy = config.get("policy", {})
+        rejects = policy.get("deny") == "reject"
         self.classes = {
-            "restricted": Class("restricted", frozenset({25, 465, 587})),
+            "restricted": Class("restricted", frozenset({25, 465, 587}), rejects=rejects),
             "unrestricted": Class("unrestricted", frozenset()),
         }
         for name, entry in config.get("class", {}).items():
             default = self.classes.get(name)
             ports = port_set(entry["ports"]) if "ports" in entry else default.ports
-            self.classes[name] = Class(name, ports, entry.get("mode") == "monitor")
-        policy = config.get("policy", {})
+            own = entry["deny"] == "reject" if "deny" in entry else rejects
+            self.classes[name] = Class(name, ports, entry.get("mode") == "monitor", own)
         self.unknown_class = self.classes[policy.get("unknown_class", "restricted")]
         self.monitor = policy.get("mode") == "monitor"
         self.identity = policy.get("identity", "mail")
@@ -68,6 +71,8 @@ class Policy:
         ]
         links = config.get("link", [])
         link = links[0] if links else {}
+        sources = {4: link.get("reject_ipv4"), 6: link.get("reject_ipv6")}
+        self.reject_from = {family: ipaddress.ip_address(text) for family, text in sources.items() if text}
         self.protect = {ipaddress.ip_address(address) for address in link.get("protect", [])}
         scopes = dict(link.get("scopes", {}))
         self.scope_of_the_rest = scopes.pop("*", 0)
@@ -156,6 +161,7 @@ class Identity:
     finding: str = ""  # spoof_ip, spoof_mac, missing_evidence
     monitor: bool = False
     named: tuple = ()  # the VMs that contradicting evidence names, the one that counts the frame first
+    classes: tuple = ()  # those whose ports are closed
 
     @property
     def contradicted(self):
@@ -178,12 +184,14 @@ def identify(sight, incoming, policy, inventory):
 
     def plain(vm):
         klass = vm.klass if vm else policy.unknown_class
-        return Identity(vm, klass.ports, klass.ports, monitor=klass.monitor or bool(vm and vm.monitor))
+        monitor = klass.monitor or bool(vm and vm.monitor)
+        return Identity(vm, klass.ports, klass.ports, monitor=monitor, classes=(klass,))
 
     def missing(vm):
         klass = vm.klass if vm else policy.unknown_class
         own = enforced_ports(vm) if vm else frozenset() if klass.monitor else klass.ports
-        return Identity(vm, own, klass.ports | restricted, "missing_evidence")
+        classes = (klass, policy.classes["restricted"])
+        return Identity(vm, own, klass.ports | restricted, "missing_evidence", classes=classes)
 
     def contradiction(finding, vm, *named):
         closed = restricted.union(*(other.klass.ports for other in named))
@@ -219,6 +227,7 @@ class Ruling:
     vm: Optional[Vm] = None
     observed: List[str] = field(default_factory=list)
     sight: Optional[sights.Sight] = None
+    rejects: bool = False  # who sent it is to be told that it was dropped, if that can be
 
     def as_json(self):
         vm = (self.vm.id if self.vm else "unknown") if self.judged else None
@@ -312,7 +321,10 @@ def by_the_later_rules(sight, incoming, policy, inventory):
     if denial and identity.monitor and not identity.finding:
         return judged(identity, True, "would_deny")
     if denial:
-        return judged(identity, False, "denied", named(denial, sight, egress, identity, policy))
+        ruling = judged(identity, False, "denied", named(denial, sight, egress, identity, policy))
+        closing = [klass for klass in identity.classes if sight.dport in klass.ports]
+        ruling.rejects = egress and not identity.contradicted and all(klass.rejects for klass in closing)
+        return ruling
 
     # 9.
     return judged(identity, True, "allowed")

@@ -9,12 +9,15 @@
 //! - `strict`, `guards`: "Strict"
 //! - `order`: "The verdict", relays, monitor mode, directions, classes, counting
 //!
-//! Not here because not built yet: exceptions, deny = reject.
+//! - `reject`: "Denied frames"
+//!
+//! Not here because not built yet: exceptions.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a test may end in a panic")]
 
 mod guards;
 mod identity;
 mod order;
+mod reject;
 mod sight;
 mod strict;
 

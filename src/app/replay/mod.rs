@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
+use quanta::Clock;
 
 use self::files::{FRAME_BYTES_MAX, Input, Output, Scratch};
 use super::engine::{Engine, ledger};
@@ -20,7 +21,7 @@ use crate::host::cores::Cores;
 use crate::host::eal::{self, Ending};
 use crate::host::memory::{self, Layout, Plan};
 use crate::model::{Direction, LinkIndex, Way};
-use crate::policy::{self, Case, ClassBecause, Decision, Verdict, VmFacts};
+use crate::policy::{self, Case, ClassBecause, Decision, Observed, Verdict, VmFacts};
 use crate::telemetry::ledger::LinkPorts;
 use crate::telemetry::report::Report;
 use crate::vm::lift::lift;
@@ -115,7 +116,9 @@ impl Replay {
         if let Some(vms) = &vms {
             vms.load(&mut registry)?;
         }
-        let mut engine = Engine::start(eal, &config, plan, readers, config.table.vms as usize)?;
+        // Captures have no speed, so time stands still: as many answers as a bucket holds, and no more come.
+        let (clock, _) = Clock::mock();
+        let mut engine = Engine::start(eal, &config, plan, readers, &clock)?;
         let expected = inputs.each_ref().map(|input| input.as_ref().map_or(0, |input| input.frames));
         let drained = wait(&engine, expected);
         engine.halt();
@@ -241,10 +244,11 @@ fn verify(report: &Report, outputs: &[Option<Output>; 2], mbufs_in_use: u32) -> 
     if mbufs_in_use != 0 {
         return Err(Failure::new(Cause::Bug, format_args!("{mbufs_in_use} packet buffers were not given back")));
     }
-    // What leaves by the inside port came in by the other.
+    // What leaves by the inside port came in by the other, or answers what came in by it.
     for (output, direction) in outputs.iter().zip([Direction::Ingress, Direction::Egress]) {
         let Some(output) = output else { continue };
-        let (sent, written) = (report.sent(direction), output.frames()?);
+        let answers = report.observed.way(direction.other()).get(Observed::RejectSent.name()).copied().unwrap_or(0);
+        let (sent, written) = (report.sent(direction) + answers, output.frames()?);
         if written != sent {
             let message = format!("{}: {sent} frames were sent but {written} are in the file", output.named.display());
             return Err(Failure::new(Cause::Os, message));

@@ -4,8 +4,8 @@ use std::net::IpAddr;
 
 use super::vlan::{Via, VlanKey, VlanScope};
 use super::{Document, LinkSection, Wrong};
-use crate::model::{MacAddr, Mode};
-use crate::policy::{IdentityLevel, PublicIpv4, UNRESTRICTED};
+use crate::model::{Direction, MacAddr, Mode};
+use crate::policy::{Deny, IdentityLevel, PublicIpv4, UNRESTRICTED};
 
 impl Document {
     /// Everything that is wrong; `key` says how a link's section is called.
@@ -26,6 +26,12 @@ impl Document {
             let message = "guards look at frames where `policy.identity` is \"strict\" or \"observe\"; it is \"mail\"";
             faults.add("policy.guards", message);
         }
+        let within = |value: u32, key: &str, most: u32| {
+            let message = format!("{value} is not from 1 to {most}");
+            (!(1..=most).contains(&value)).then(|| Wrong(key.into(), message))
+        };
+        faults.0.extend(within(self.policy.reject_rate, "policy.reject_rate", 1_000_000));
+        faults.0.extend(within(self.policy.reject_burst, "policy.reject_burst", 10_000));
         let mut relays: Vec<&str> = Vec::new();
         for (at, relay) in self.policy.relays.iter().enumerate() {
             if relay.ports.is_empty() {
@@ -59,6 +65,13 @@ impl Document {
             let message = "`monitor`: its VMs are denied nothing, what would be is only counted";
             remarks.add(format!("class.{name}.mode"), message);
         }
+        let rejects = |deny: Option<Deny>| deny.unwrap_or(self.policy.deny) == Deny::Reject;
+        if !self.policy.directions.contains(&Direction::Egress)
+            && (rejects(None) || self.classes.values().any(|it| rejects(it.deny)))
+        {
+            let message = "`reject` answers who sends from inside, and `policy.directions` leaves egress out: nothing is answered";
+            remarks.add("policy.deny", message);
+        }
         if self.policy.unknown_class == UNRESTRICTED {
             let message = "`unrestricted`: whoever the inventory does not know may send mail";
             remarks.add("policy.unknown_class", message);
@@ -91,6 +104,12 @@ impl Document {
     }
 }
 
+/// Whether a station of a link may have this address.
+fn is_station(address: IpAddr) -> bool {
+    let is_reserved = matches!(address, IpAddr::V4(address) if address.octets()[0] == 0 || address.octets()[0] >= 240);
+    !(address.is_unspecified() || address.is_multicast() || address.is_loopback() || is_reserved)
+}
+
 #[derive(Default)]
 struct Faults(Vec<Wrong>);
 
@@ -102,6 +121,12 @@ impl Faults {
     fn link(&mut self, link: &LinkSection, key: &str) {
         self.routers(&format!("{key}.via"), link.via.iter().copied());
         self.protected(&format!("{key}.protect"), &link.protect);
+        let sources = [link.reject_ipv4.map(IpAddr::V4), link.reject_ipv6.map(IpAddr::V6)];
+        for (name, address) in ["reject_ipv4", "reject_ipv6"].into_iter().zip(sources) {
+            if let Some(address) = address.filter(|&address| !is_station(address)) {
+                self.add(format!("{key}.{name}"), format!("{address} is no station's address"));
+            }
+        }
         // Untagged frames are let through without a look at the link's VLANs.
         if link.scopes.get(&VlanKey::Vlan(0)) == Some(&VlanScope::Refuse) {
             self.add(format!("{key}.scopes"), "\"0\": untagged frames cannot be refused");
@@ -112,7 +137,7 @@ impl Faults {
     fn protected(&mut self, key: &str, addresses: &[IpAddr]) {
         let mut seen = Vec::new();
         for &address in addresses {
-            if address.is_unspecified() || address.is_multicast() || address.is_loopback() {
+            if !is_station(address) {
                 self.add(key, format!("{address} is no station's address"));
             }
             if seen.contains(&address) {

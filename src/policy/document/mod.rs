@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 
 pub use self::sections::{ClassSection, LinkSection, PolicySection, RelaySection};
 pub use self::vlan::{Via, VlanKey, VlanScope};
-use super::{Class, Classes, Guards, Origin, RESTRICTED, Relay, Routers, Settings, UNRESTRICTED};
+use super::{Class, Classes, Guards, Origin, RESTRICTED, RejectRate, Relay, Routers, Settings, UNRESTRICTED};
 use crate::model::{ClassId, Direction};
 use crate::text::did_you_mean;
 
@@ -53,7 +53,7 @@ impl Document {
     #[must_use]
     pub fn of(settings: &Settings) -> Self {
         let own = settings.classes.iter().filter(|class| class.name != UNRESTRICTED);
-        let class = |class: &Class| ClassSection { ports: class.ports.ranges(), mode: class.mode };
+        let class = |class: &Class| ClassSection { ports: class.ports.ranges(), mode: class.mode, deny: class.deny };
         let relay = |relay: &Relay| RelaySection {
             name: relay.name.clone(),
             prefix: relay.prefix,
@@ -65,12 +65,14 @@ impl Document {
                 directions: Direction::ALL.into_iter().filter(|&direction| settings.judges(direction)).collect(),
                 unknown_class: settings.classes.get(settings.unknown_class).name.clone(),
                 identity: settings.identity,
+                deny: settings.deny,
+                reject_rate: settings.reject_rate.per_second,
+                reject_burst: settings.reject_rate.burst,
                 guards: (settings.guards != Guards::default()).then(|| settings.guards.iter().collect()),
                 mode: settings.mode,
                 public_ipv4: settings.public_ipv4,
                 via: settings.via.everywhere().to_vec(),
                 relays: settings.relays.iter().map(relay).collect(),
-                ..PolicySection::default()
             },
             classes: own.map(|own| (own.name.clone(), class(own))).collect(),
             links: links.filter(|(_, link)| *link != LinkSection::default()).collect(),
@@ -108,6 +110,9 @@ impl Document {
             classes,
             unknown_class,
             identity: self.policy.identity,
+            deny: self.policy.deny,
+            reject_rate: RejectRate { per_second: self.policy.reject_rate, burst: self.policy.reject_burst },
+            refusal_sources: sections.iter().map(LinkSection::refusal_sources).collect(),
             guards: self.policy.guards.clone().map_or_else(Guards::default, Guards::from_iter),
             protect: sections.iter().map(|section| section.protect.clone()).collect(),
             mode: self.policy.mode,
@@ -128,6 +133,7 @@ impl Document {
             name: name.into(),
             ports: section.ports.iter().copied().collect(),
             mode: section.mode,
+            deny: section.deny,
         };
         let restricted = match self.classes.get(RESTRICTED) {
             Some(section) => class(RESTRICTED, section),
@@ -164,12 +170,12 @@ mod tests {
     use super::*;
 
     const ALL: &str = r#"{
-        "policy": {"identity": "strict", "guards": ["arp", "nd"], "deny": "drop", "directions": ["egress"], "unknown_class": "games", "mode": "monitor",
+        "policy": {"identity": "strict", "guards": ["arp", "nd"], "deny": "reject", "reject_rate": 7, "reject_burst": 3, "directions": ["egress"], "unknown_class": "games", "mode": "monitor",
             "public_ipv4": "any", "via": ["02:00:00:00:00:01"],
             "relay": [{"name": "smarthost", "prefix": "198.51.100.25/32", "ports": [25, "587-588"]}]},
-        "class": {"restricted": {"ports": [25], "mode": "enforce"}, "games": {"ports": ["2000-2010"], "mode": "monitor"}},
+        "class": {"restricted": {"ports": [25], "mode": "enforce"}, "games": {"ports": ["2000-2010"], "mode": "monitor", "deny": "drop"}},
         "link": {"uplink": {"scopes": {"0": 3, "100": 1, "200": "refuse", "*": "refuse"},
-            "via": ["02:00:00:00:00:02", {"mac": "02:00:00:00:00:03", "vlan": 100}], "protect": ["192.0.2.1", "fe80::1"]}}
+            "via": ["02:00:00:00:00:02", {"mac": "02:00:00:00:00:03", "vlan": 100}], "protect": ["192.0.2.1", "fe80::1"], "reject_ipv4": "192.0.2.254", "reject_ipv6": "2001:db8::fe"}}
     }"#;
 
     fn links() -> Vec<String> {

@@ -1,12 +1,12 @@
 //! The sections of a policy document.
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnet::IpNet;
 use serde::{Deserialize, Deserializer, Serialize};
 
-use super::super::{Guard, IdentityLevel, PortRange, PublicIpv4, RESTRICTED};
+use super::super::{Deny, Guard, IdentityLevel, PortRange, PublicIpv4, RESTRICTED, RejectRate};
 use super::vlan::{Via, VlanKey, VlanScope};
 use crate::model::{Direction, MacAddr, Mode};
 
@@ -19,8 +19,12 @@ pub struct PolicySection {
     /// Who looks at what VMs tell their neighbours, where `identity` is `strict` or `observe`; all if it is not said.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub guards: Option<Vec<Guard>>,
-    /// What happens to a denied frame.
+    /// What happens to a denied frame, where its class does not say.
     pub deny: Deny,
+    /// How many answers one VM, or all unknown senders of a link, may cause a second on each worker.
+    pub reject_rate: u32,
+    /// How many at once.
+    pub reject_burst: u32,
     /// Which directions are judged.
     pub directions: Vec<Direction>,
     /// Class of frames that no VM answers for.
@@ -42,6 +46,8 @@ impl Default for PolicySection {
             identity: IdentityLevel::Mail,
             guards: None,
             deny: Deny::Drop,
+            reject_rate: RejectRate::default().per_second,
+            reject_burst: RejectRate::default().burst,
             directions: Direction::ALL.to_vec(),
             unknown_class: RESTRICTED.into(),
             mode: Mode::Enforce,
@@ -50,14 +56,6 @@ impl Default for PolicySection {
             relays: Vec::new(),
         }
     }
-}
-
-/// `policy.deny`
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Deny {
-    /// Silently.
-    Drop,
 }
 
 /// One of `policy.relay`
@@ -82,6 +80,9 @@ pub struct ClassSection {
     /// `monitor`: VMs of this class are watched, not enforced.
     #[serde(default)]
     pub mode: Mode,
+    /// What happens to what this class denies; as `policy.deny` says if it is left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deny: Option<Deny>,
 }
 
 /// `link.NAME`
@@ -95,6 +96,12 @@ pub struct LinkSection {
     /// Gateways' addresses, which only those routers claim, where `policy.identity` is `strict` or `observe`.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub protect: Vec<IpAddr>,
+    /// What the box answers from, where `deny` is `reject`; without it, by TCP resets alone.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reject_ipv4: Option<Ipv4Addr>,
+    /// The same of IPv6.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reject_ipv6: Option<Ipv6Addr>,
 }
 
 /// `10.0.0.5` as well as `10.0.0.0/24`.

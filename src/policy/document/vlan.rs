@@ -7,6 +7,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::LinkSection;
 use crate::model::{LinkIndex, MacAddr, Scope, VlanId};
+use crate::packet::RefusalSources;
 use crate::policy::{LinkRouter, Settings, VlanScopes};
 
 /// A VLAN as a key of `scopes`.
@@ -177,6 +178,8 @@ impl LinkSection {
             scopes: listed.chain(rest).collect(),
             via: routers.iter().map(via).collect(),
             protect: settings.protect.get(link).cloned().unwrap_or_default(),
+            reject_ipv4: settings.refusal_sources(LinkIndex(link)).ipv4,
+            reject_ipv6: settings.refusal_sources(LinkIndex(link)).ipv6,
         }
     }
 
@@ -187,6 +190,10 @@ impl LinkSection {
         });
         let rest = self.scopes.get(&VlanKey::Rest).map_or(Some(Scope(0)), |rest| rest.scope());
         VlanScopes::new(listed, rest)
+    }
+
+    pub(super) fn refusal_sources(&self) -> RefusalSources {
+        RefusalSources { ipv4: self.reject_ipv4, ipv6: self.reject_ipv6 }
     }
 
     pub(super) fn routers(&self) -> Vec<LinkRouter> {
