@@ -15,6 +15,7 @@
 //! - `words`: what commands print, for people in any width and for programs
 //! - `writing`: what wants to write and cannot, which stops nothing
 //! - `netns`: real TCP through the box, between network namespaces (root only)
+//! - `netns_policy`: what real hosts make of a strict box, and of one that rejects (root only)
 //!
 //! Nothing here depends on how long something takes: tests wait for conditions, with generous limits. Where frames
 //! flow, a test ends with the balance, computed from the document and not only read from its `balanced`.
@@ -47,6 +48,8 @@ mod life;
 mod links;
 #[path = "appliance/netns.rs"]
 mod netns;
+#[path = "appliance/netns_policy.rs"]
+mod netns_policy;
 #[path = "appliance/policy.rs"]
 mod policy;
 #[path = "appliance/replay.rs"]

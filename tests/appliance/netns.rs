@@ -24,10 +24,10 @@ use serde_json::Value;
 use crate::files::is_left_out;
 use crate::support::{Config, Daemon, LIMIT, Lab, helper, is_root, number, wait_for};
 
-const OUT4: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 77, 0, 1));
-const VM4: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 77, 0, 2));
-const OUT6: IpAddr = IpAddr::V6(Ipv6Addr::new(0xfd77, 0, 0, 0, 0, 0, 0, 1));
-const VM6: IpAddr = IpAddr::V6(Ipv6Addr::new(0xfd77, 0, 0, 0, 0, 0, 0, 2));
+pub(crate) const OUT4: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 77, 0, 1));
+pub(crate) const VM4: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 77, 0, 2));
+pub(crate) const OUT6: IpAddr = IpAddr::V6(Ipv6Addr::new(0xfd77, 0, 0, 0, 0, 0, 0, 1));
+pub(crate) const VM6: IpAddr = IpAddr::V6(Ipv6Addr::new(0xfd77, 0, 0, 0, 0, 0, 0, 2));
 
 /// How long a client tries that is expected to be cut off; its verdict is not used, the box's counter is.
 const SHORT: Duration = Duration::from_millis(500);
@@ -69,7 +69,7 @@ impl Namespace {
     }
 
     /// A program here.
-    fn run(&self, program: &[&str]) -> Command {
+    pub(crate) fn run(&self, program: &[&str]) -> Command {
         let mut command = Command::new("ip");
         command.args(["netns", "exec", &self.0]).args(program);
         command
@@ -84,12 +84,12 @@ impl Namespace {
         ip(&["-n", &self.0, "link", "set", "eth0", "up"]);
     }
 
-    fn mac(&self) -> String {
+    pub(crate) fn mac(&self) -> String {
         let links: Value = serde_json::from_str(&ip(&["-n", &self.0, "-j", "link", "show", "eth0"])).unwrap();
         links[0]["address"].as_str().unwrap().to_owned()
     }
 
-    fn connect(&self, to: SocketAddr, limit: Duration) -> std::io::Result<TcpStream> {
+    pub(crate) fn connect(&self, to: SocketAddr, limit: Duration) -> std::io::Result<TcpStream> {
         self.enter(|| {
             let stream = TcpStream::connect_timeout(&to, limit)?;
             stream.set_nodelay(true)?;
@@ -99,7 +99,7 @@ impl Namespace {
     }
 
     /// A server that sends back what it gets; what it got comes out here too, a message for each read.
-    fn echo(&self, at: SocketAddr) -> Receiver<Vec<u8>> {
+    pub(crate) fn echo(&self, at: SocketAddr) -> Receiver<Vec<u8>> {
         let listener = self.enter(|| TcpListener::bind(at).unwrap());
         let (sender, got) = channel();
         // Ends with the process: each test is one.
@@ -132,21 +132,21 @@ pub(crate) fn ip(args: &[&str]) -> String {
 }
 
 /// The picture above, without the box.
-struct Net {
-    vm: Namespace,
-    out: Namespace,
+pub(crate) struct Net {
+    pub(crate) vm: Namespace,
+    pub(crate) out: Namespace,
     /// Dropped last: its ends of the wires go with the others.
     gateway: Namespace,
 }
 
 impl Net {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self { vm: Namespace::new("vm"), out: Namespace::new("out"), gateway: Namespace::new("gw") }
     }
 
     /// Wires between the gateway and the two ends, as the box needs them: no unfinished checksums from the ends, no
     /// frames of its own from the gateway.
-    fn veth(&self) {
+    pub(crate) fn veth(&self) {
         for (end, wire, addresses) in [(&self.vm, "gwvm", [VM4, VM6]), (&self.out, "gwout", [OUT4, OUT6])] {
             let gateway = &self.gateway.0;
             ip(&["-n", gateway, "link", "add", wire, "type", "veth", "peer", "name", "eth0", "netns", &end.0]);
@@ -159,12 +159,12 @@ impl Net {
     }
 
     /// The box, in the gateway's namespace.
-    fn start<'a>(&self, lab: &'a Lab, config: &Config) -> Daemon<'a> {
+    pub(crate) fn start<'a>(&self, lab: &'a Lab, config: &Config) -> Daemon<'a> {
         Daemon::spawn(lab, config, &[], |command| self.gateway.enter(|| command.spawn()))
     }
 
     /// Waits until frames go both ways.
-    fn wait_for_ping(&self) {
+    pub(crate) fn wait_for_ping(&self) {
         for to in [OUT4, OUT6] {
             wait_for(&format!("{to} answers"), || {
                 let ping = self.vm.run(&["ping", "-c", "1", "-W", "1", &to.to_string()]).output().unwrap();
@@ -175,24 +175,24 @@ impl Net {
 }
 
 /// The box between two kernel interfaces.
-fn af_packet(lab: &Lab) -> Config {
+pub(crate) fn af_packet(lab: &Lab) -> Config {
     lab.config("net_af_packet0,iface=gwvm", "net_af_packet1,iface=gwout")
 }
 
 /// Makes the VM of the namespace known, without a public address.
-fn set_vm(net: &Net, daemon: &Daemon<'_>) {
+pub(crate) fn set_vm(net: &Net, daemon: &Daemon<'_>) {
     let (mac, ip4, ip6) = (net.vm.mac(), VM4.to_string(), VM6.to_string());
     daemon.change(&["vm", "set", "vm", "--mac", &mac, "--ip", &ip4, "--ip", &ip6]);
     assert_eq!(daemon.ask(&["vm", "show", "vm"])["effective_class"], "restricted");
 }
 
-fn dropped(stats: &Value, way: &str, reason: &str) -> u64 {
+pub(crate) fn dropped(stats: &Value, way: &str, reason: &str) -> u64 {
     number(&stats["reasons"][way][reason])
 }
 
 /// Sends bytes and gets them back.
 #[track_caller]
-fn exchange(stream: &mut TcpStream, bytes: &[u8]) {
+pub(crate) fn exchange(stream: &mut TcpStream, bytes: &[u8]) {
     let mut reader = stream.try_clone().unwrap();
     thread::scope(|scope| {
         let back = scope.spawn(move || {
