@@ -74,6 +74,7 @@ pub fn filter_burst<F: Frames, W: Witness, R: Responder>(
         policy::sieve(snapshot.settings, way.direction, burst.heads(), |index| burst.head(index));
     let (dropped, answered) = (FrameSet::EMPTY, FrameSet::EMPTY);
     let settings = snapshot.settings;
+    let always_asks_who = settings.always_asks_who(way.direction);
     let mut rulings = Rulings { settings, way, counts, block, witness, responder, dropped, answered };
     if !closed.is_empty() {
         others |= match ByClass::open(snapshot, way) {
@@ -90,7 +91,14 @@ pub fn filter_burst<F: Frames, W: Witness, R: Responder>(
                 head.get(..gathered).unwrap_or(&[])
             }
         };
-        match policy::examine(snapshot, way, first, length) {
+        if always_asks_who {
+            match policy::examine_strictly(snapshot, way, first, length) {
+                Examined::Settled(verdict, observed) => rulings.conclude_strictly(burst, index, verdict, observed),
+                Examined::Case(case) => cases.push((index, case, case.seek_strictly(snapshot))),
+            }
+            continue;
+        }
+        match policy::examine(settings, way, first, length) {
             Examined::Settled(verdict, observed) => {
                 rulings.conclude(burst, index, &Decision::Settled(verdict, observed));
             }
@@ -105,7 +113,11 @@ pub fn filter_burst<F: Frames, W: Witness, R: Responder>(
         named
     }));
     for ((index, case, _), named) in cases.iter().zip(&*names) {
-        rulings.conclude(burst, *index, &policy::judge(snapshot, case, *named));
+        if always_asks_who {
+            rulings.judge_strictly(burst, *index, snapshot, case, *named);
+        } else {
+            rulings.conclude(burst, *index, &Decision::Judged(policy::judge(snapshot, case, *named)));
+        }
     }
     cases.clear();
     names.clear();
@@ -175,6 +187,32 @@ impl<W: Witness, R: Responder> Rulings<'_, W, R> {
         }
         self.dropped |= port_closed | reply_closed;
         unanswered
+    }
+
+    /// As [`conclude`](Self::conclude), kept out of the way of frames that nobody asks who they are.
+    #[inline(never)]
+    fn conclude_strictly<F: Frames>(
+        &mut self,
+        burst: &mut F,
+        index: usize,
+        verdict: Verdict,
+        observed: Option<Observed>,
+    ) {
+        self.conclude(burst, index, &Decision::Settled(verdict, observed));
+    }
+
+    /// Judges a case by all the rules, and concludes.
+    #[inline(never)]
+    fn judge_strictly<F: Frames>(
+        &mut self,
+        burst: &mut F,
+        index: usize,
+        snapshot: Snapshot<'_>,
+        case: &Case,
+        named: Named,
+    ) {
+        let decision = policy::judge_strictly(snapshot, case, named);
+        self.conclude(burst, index, &decision);
     }
 
     /// Counts a decision, notes a drop, and tells of both.

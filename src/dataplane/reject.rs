@@ -62,6 +62,7 @@ fn fill(full_at: u64, now: u64, rate: RejectRate) -> Option<u64> {
 impl Responder for Rejecter {
     const ANSWERS: bool = true;
 
+    #[inline(never)]
     fn answer<F: Frames>(&mut self, settings: &Settings, record: &Record, burst: &mut F, index: usize) -> Answered {
         let (link, head) = (record.way.link, burst.head(index));
         // What lies in several pieces cannot be written over.

@@ -10,26 +10,31 @@ const PROTOCOL_AH: u8 = chain::HEADER_AH;
 /// What an IPv4 packet carries; `packet` begins at its header and may be followed by padding.
 #[inline]
 pub(super) fn parse(packet: Rest<'_>) -> (Network<'_>, Outcome) {
-    let (network, upper) = upper(packet);
-    (network, transport::reached(upper))
+    walk(packet, transport::reached)
 }
 
 /// The header, and the protocol that the packet carries, or why it cannot be told.
-#[inline]
 pub(super) fn upper(packet: Rest<'_>) -> (Network<'_>, Result<End<'_>, Outcome>) {
-    const MALFORMED: Result<End<'_>, Outcome> = Err(Outcome::Opaque(Opaque::Malformed));
+    walk(packet, |upper| upper)
+}
+
+/// The header, and what `reached` says of the protocol that the packet carries, or of why it cannot be told. Asked where that is
+/// found, so that most packets' ends need not be written down for it.
+#[inline(always)]
+fn walk<'f, T>(packet: Rest<'f>, reached: impl Fn(Result<End<'f>, Outcome>) -> T) -> (Network<'f>, T) {
+    const MALFORMED: Outcome = Outcome::Opaque(Opaque::Malformed);
     let Some(header) = packet.peek::<20>() else {
-        return (Network::Absent, MALFORMED);
+        return (Network::Absent, reached(Err(MALFORMED)));
     };
     let &[version_ihl, _, l0, l1, _, _, f0, f1, _, protocol, ..] = header;
     if version_ihl >> 4 != 4 {
-        return (Network::Absent, MALFORMED);
+        return (Network::Absent, reached(Err(MALFORMED)));
     }
     let header_bytes = usize::from(version_ihl & 0x0f) * 4;
     let total_bytes = usize::from(u16::from_be_bytes([l0, l1]));
     let payload = if header_bytes < 20 { None } else { packet.cut(total_bytes).and_then(|p| p.skip(header_bytes)) };
     let Some(payload) = payload else {
-        return (Network::Ipv4 { header, options: &[] }, MALFORMED);
+        return (Network::Ipv4 { header, options: &[] }, reached(Err(MALFORMED)));
     };
     let options = packet.bytes.get(20..header_bytes).unwrap_or(&[]);
     let network = Network::Ipv4 { header, options };
@@ -37,13 +42,13 @@ pub(super) fn upper(packet: Rest<'_>) -> (Network<'_>, Result<End<'_>, Outcome>)
     let fragment = u16::from_be_bytes([f0, f1]);
     let (offset, more) = (fragment & 0x1fff, fragment & 0x2000 != 0);
     if offset != 0 {
-        return (network, Err(later_fragment(protocol, offset)));
+        return (network, reached(Err(later_fragment(protocol, offset))));
     }
     let part = if more { Part::FirstFragment } else { Part::Whole };
     if protocol != PROTOCOL_AH {
-        return (network, Ok(End::at(protocol, payload, part)));
+        return (network, reached(Ok(End::at(protocol, payload, part))));
     }
-    (network, chain::walk(Family::Ipv4, protocol, payload, part))
+    (network, reached(chain::walk(Family::Ipv4, protocol, payload, part)))
 }
 
 /// A later fragment that could bring or overwrite a TCP header's ports is opaque (RFC 3128): of TCP itself at 8 and 16

@@ -7,16 +7,24 @@ use super::{Network, Opaque, Outcome, Rest};
 /// What an IPv6 packet carries; `packet` begins at its header and may be followed by padding.
 #[inline]
 pub(super) fn parse(packet: Rest<'_>) -> (Network<'_>, Outcome) {
-    let Some((header, upper)) = upper(packet) else {
-        return (Network::Absent, Outcome::Opaque(Opaque::Malformed));
+    let reached = |upper: Result<End<'_>, Outcome>| {
+        let segments_left = upper.as_ref().is_ok_and(|end| end.segments_left);
+        (segments_left, transport::reached(upper))
     };
-    let segments_left = upper.as_ref().is_ok_and(|end| end.segments_left);
-    (Network::Ipv6 { header, segments_left }, transport::reached(upper))
+    match walk(packet, reached) {
+        Some((header, (segments_left, outcome))) => (Network::Ipv6 { header, segments_left }, outcome),
+        None => (Network::Absent, Outcome::Opaque(Opaque::Malformed)),
+    }
 }
 
 /// The header, and the protocol that the packet carries, or why it cannot be told; nothing if the header cannot be read.
-#[inline]
 pub(super) fn upper(packet: Rest<'_>) -> Option<(&[u8; 40], Result<End<'_>, Outcome>)> {
+    walk(packet, |upper| upper)
+}
+
+/// As [`ipv4::walk`](super::ipv4); nothing if the header cannot be read.
+#[inline(always)]
+fn walk<'f, T>(packet: Rest<'f>, reached: impl Fn(Result<End<'f>, Outcome>) -> T) -> Option<(&'f [u8; 40], T)> {
     let (header, behind) = packet.split::<40>()?;
     let &[version, _, _, _, l0, l1, next, ..] = header;
     if version >> 4 != 6 {
@@ -27,12 +35,12 @@ pub(super) fn upper(packet: Rest<'_>) -> Option<(&[u8; 40], Result<End<'_>, Outc
         0 => Some(behind),
         bytes => behind.cut(usize::from(bytes)),
     };
-    let upper = match payload {
-        None => Err(Outcome::Opaque(Opaque::Malformed)),
-        Some(payload) if next == transport::PROTOCOL_TCP => Ok(End::at(next, payload, Part::Whole)),
-        Some(payload) => chain::walk(Family::Ipv6, next, payload, Part::Whole),
+    let said = match payload {
+        None => reached(Err(Outcome::Opaque(Opaque::Malformed))),
+        Some(payload) if next == transport::PROTOCOL_TCP => reached(Ok(End::at(next, payload, Part::Whole))),
+        Some(payload) => reached(chain::walk(Family::Ipv6, next, payload, Part::Whole)),
     };
-    Some((header, upper))
+    Some((header, said))
 }
 
 #[cfg(test)]

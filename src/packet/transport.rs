@@ -84,7 +84,7 @@ const PROTOCOL_MPLS: u8 = 137;
 const TCP_HEADER_BYTES: usize = 20;
 
 /// What a packet comes to whose headers were walked.
-#[inline]
+#[inline(always)]
 pub(super) fn reached(upper: Result<End<'_>, Outcome>) -> Outcome {
     match upper {
         Ok(end) => outcome(end.protocol, end.payload, end.part),

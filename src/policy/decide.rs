@@ -60,7 +60,11 @@ pub(super) enum Check {
 impl Case {
     /// The evidence in a whole frame, where anybody asks for it.
     pub fn find(snapshot: Snapshot<'_>, way: Way, frame: &[u8]) -> Option<Self> {
-        match examine(snapshot, way, frame, frame.len()) {
+        let examined = match snapshot.settings.always_asks_who(way.direction) {
+            true => examine_strictly(snapshot, way, frame, frame.len()),
+            false => examine(snapshot.settings, way, frame, frame.len()),
+        };
+        match examined {
             Examined::Case(case) => Some(case),
             Examined::Settled(..) => None,
         }
@@ -91,6 +95,12 @@ impl Case {
     #[inline(always)]
     pub fn seek(&self, snapshot: Snapshot<'_>) -> Sought {
         Sought::begin(snapshot, self)
+    }
+
+    /// As [`seek`](Self::seek), in a place of its own.
+    #[inline(never)]
+    pub fn seek_strictly(&self, snapshot: Snapshot<'_>) -> Sought {
+        self.seek(snapshot)
     }
 
     /// Whose it is by MAC and address; asks the CPU for what [`judge`] will read. `sought` was begun by the same snapshot.
@@ -167,29 +177,53 @@ impl Decision {
 
 /// Decides about one frame: `head` holds its first bytes, `length` is its true length (see [`Packet::parse`]).
 pub fn decide(snapshot: Snapshot<'_>, way: Way, head: &[u8], length: usize) -> Decision {
-    match examine(snapshot, way, head, length) {
+    let named = |case: &Case| case.look_up(snapshot, &case.seek(snapshot));
+    if snapshot.settings.always_asks_who(way.direction) {
+        return match examine_strictly(snapshot, way, head, length) {
+            Examined::Settled(verdict, observed) => Decision::Settled(verdict, observed),
+            Examined::Case(case) => judge_strictly(snapshot, &case, named(&case)),
+        };
+    }
+    match examine(snapshot.settings, way, head, length) {
         Examined::Settled(verdict, observed) => Decision::Settled(verdict, observed),
-        Examined::Case(case) => {
-            let named = case.look_up(snapshot, &case.seek(snapshot));
-            judge(snapshot, &case, named)
-        }
+        Examined::Case(case) => Decision::Judged(judge(snapshot, &case, named(&case))),
     }
 }
 
 /// The rules that need no VM. Inlined, so that a case is written once, where it is kept: to copy what was just written piece by
 /// piece makes the CPU wait.
 #[inline(always)]
-pub fn examine(snapshot: Snapshot<'_>, way: Way, head: &[u8], length: usize) -> Examined {
-    let settings = snapshot.settings;
+pub fn examine(settings: &Settings, way: Way, head: &[u8], length: usize) -> Examined {
     let settled = |verdict, observed| Examined::Settled(verdict, observed);
     let Ok(packet) = Packet::parse(head, length) else {
         return settled(Verdict::Drop(DropReason::Runt), None);
     };
     let Some(scope) = settings.scope(way, packet.vlan) else {
-        return match settings.mode {
-            Mode::Enforce => settled(Verdict::Drop(DropReason::ScopeRefused), None),
-            Mode::Monitor => settled(Verdict::WouldDrop(DropReason::ScopeRefused), None),
-        };
+        return settled(refused(settings), None);
+    };
+    let subject = match packet.outcome {
+        Outcome::Tcp(ports) if !matters(settings, way.direction, ports) => return settled(Verdict::Forward, None),
+        Outcome::Tcp(ports) => Subject::Tcp(ports),
+        Outcome::Opaque(reason) => Subject::Opaque(reason),
+        Outcome::Other(other) => return settled(Verdict::Forward, observe(settings, other)),
+        Outcome::LaterFragment => return settled(Verdict::Forward, Some(Observed::LaterFragment)),
+    };
+    if settings.judges(way.direction) {
+        Examined::Case(Case::of(settings, way, &packet, scope, subject))
+    } else {
+        settled(Verdict::Forward, None)
+    }
+}
+
+/// As [`examine`], where it [always matters](Settings::always_asks_who) who a frame says it is.
+#[inline(never)]
+pub fn examine_strictly(snapshot: Snapshot<'_>, way: Way, head: &[u8], length: usize) -> Examined {
+    let settings = snapshot.settings;
+    let Ok(packet) = Packet::parse(head, length) else {
+        return Examined::Settled(Verdict::Drop(DropReason::Runt), None);
+    };
+    let Some(scope) = settings.scope(way, packet.vlan) else {
+        return Examined::Settled(refused(settings), None);
     };
     let judges = settings.judges(way.direction);
     let subject = match packet.outcome {
@@ -199,27 +233,32 @@ pub fn examine(snapshot: Snapshot<'_>, way: Way, head: &[u8], length: usize) -> 
         Outcome::Other(other) => Subject::Passing(observe(settings, other)),
         Outcome::LaterFragment => Subject::Passing(Some(Observed::LaterFragment)),
     };
-    if settings.always_asks_who(way.direction) {
-        return strict::examine(snapshot, way, &packet, scope, subject, (head, length));
-    }
-    match subject {
-        Subject::Passing(observed) => settled(Verdict::Forward, observed),
-        Subject::Tcp(_) | Subject::Opaque(_) => Examined::Case(Case::of(settings, way, &packet, scope, subject)),
+    strict::examine(snapshot, way, &packet, scope, subject, (head, length))
+}
+
+/// What becomes of a refused VLAN's frame.
+const fn refused(settings: &Settings) -> Verdict {
+    match settings.mode {
+        Mode::Enforce => Verdict::Drop(DropReason::ScopeRefused),
+        Mode::Monitor => Verdict::WouldDrop(DropReason::ScopeRefused),
     }
 }
 
 /// The rules that need the VM. `named` is what [`Case::look_up`] found in the same snapshot.
 #[inline(always)]
-pub fn judge(snapshot: Snapshot<'_>, case: &Case, named: Named) -> Decision {
+pub fn judge(snapshot: Snapshot<'_>, case: &Case, named: Named) -> Judgement {
+    by_class(snapshot, case, identity::identify(snapshot, case.address, named))
+}
+
+/// As [`judge`], of a case that [`examine_strictly`] made.
+#[inline(never)]
+pub fn judge_strictly(snapshot: Snapshot<'_>, case: &Case, named: Named) -> Decision {
     let identity = identity::identify(snapshot, case.address, named);
     let rest = match case.subject {
         Subject::Passing(observed) => Decision::Settled(Verdict::Forward, observed),
         Subject::Tcp(_) | Subject::Opaque(_) => Decision::Judged(by_class(snapshot, case, identity)),
     };
-    match case.check {
-        Check::Nothing => rest,
-        Check::Identity | Check::Guard(_) => strict::judge(snapshot.settings, case, identity, rest),
-    }
+    strict::judge(snapshot.settings, case, identity, rest)
 }
 
 /// What the identity and the class say of a closed port or an opaque frame.
@@ -239,11 +278,12 @@ fn by_class(snapshot: Snapshot<'_>, case: &Case, identity: Identity) -> Judgemen
             }
         }
     };
-    let rejects = tally == Tally::Denied && rejects(settings, &identity, case);
+    let rejects = settings.rejects_at_all && tally == Tally::Denied && rejects(settings, &identity, case);
     Judgement { verdict, identity, tally, observed: None, rejects }
 }
 
 /// Rules 7 (destination, opaque) and 8 (source).
+#[inline(always)]
 fn denial(settings: &Settings, identity: &Identity, case: &Case) -> Option<DropReason> {
     denial_where(case, |port| match port {
         Some(port) => identity.closes(settings, port),
@@ -252,6 +292,7 @@ fn denial(settings: &Settings, identity: &Identity, case: &Case) -> Option<DropR
 }
 
 /// Rules 7 (destination, opaque) and 8 (source), where `closes` says what is closed: a port, or any at all.
+#[inline(always)]
 fn denial_where(case: &Case, closes: impl Fn(Option<u16>) -> bool) -> Option<DropReason> {
     match case.subject {
         Subject::Opaque(opaque) => closes(None).then(|| guards::opaque_reason(opaque)),
@@ -278,6 +319,7 @@ fn matters(settings: &Settings, direction: Direction, ports: Ports) -> bool {
 }
 
 /// Whether a relay covers the frame: on egress where it goes, on ingress its answers (rule 8) only.
+#[inline(always)]
 fn is_relayed(settings: &Settings, identity: &Identity, case: &Case, denial: Option<DropReason>) -> bool {
     if settings.relays.is_empty() || case.source_routed || identity.finding.is_some_and(Finding::is_contradiction) {
         return false;

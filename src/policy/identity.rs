@@ -64,12 +64,14 @@ pub struct Identity {
 
 impl Identity {
     /// Whether `port` is closed for the frame.
+    #[inline(always)]
     #[must_use]
     pub fn closes(&self, settings: &Settings, port: u16) -> bool {
         self.any_class(|class| settings.classes.get(class).ports.contains(port))
     }
 
     /// Whether any port at all is closed for the frame.
+    #[inline(always)]
     #[must_use]
     pub fn closes_any(&self, settings: &Settings) -> bool {
         self.any_class(|class| !settings.classes.get(class).ports.is_empty())
@@ -93,6 +95,7 @@ impl Identity {
         })
     }
 
+    #[inline(always)]
     fn any_class(&self, closes: impl Fn(ClassId) -> bool) -> bool {
         closes(self.class) || self.also.iter().flatten().any(|&class| closes(class))
     }
@@ -132,7 +135,10 @@ impl Sought {
         let (vms, &Case { scope, mac, address, .. }) = (snapshot.vms, case);
         Self {
             station: vms.seek_mac(scope, mac),
-            prefix: address.map_or(Prefix::NONE, |address| vms.seek_ip(scope, address)),
+            prefix: match address {
+                Some(address) => vms.seek_ip(scope, address),
+                None => Prefix::NONE,
+            },
         }
     }
 }

@@ -33,7 +33,9 @@ mod verdict;
 
 pub use batch::{ByClass, Question, Sieved, sieve};
 pub use class::{Class, Classes, PortRange, PortSet, RESTRICTED, TooManyClasses, UNRESTRICTED};
-pub use decide::{Case, Decision, Examined, Judgement, Subject, decide, examine, judge};
+pub use decide::{
+    Case, Decision, Examined, Judgement, Subject, decide, examine, examine_strictly, judge, judge_strictly,
+};
 pub use explain::{ClassBecause, VmFacts, explain};
 pub use guards::{Guard, Guards};
 pub use identity::{Finding, Named, Sought};

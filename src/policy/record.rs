@@ -23,7 +23,9 @@ pub struct Record {
 }
 
 impl Record {
-    /// What a decision says of a frame; nothing if it is simply forwarded: unjudged and unremarkable, or allowed.
+    /// What a decision says of a frame; nothing if it is simply forwarded: unjudged and unremarkable, or allowed. Inlined, so
+    /// that a decision which nobody wants told need not lie in memory.
+    #[inline(always)]
     #[must_use]
     pub fn of(way: Way, decision: &Decision) -> Option<Self> {
         match *decision {

@@ -85,6 +85,8 @@ pub struct Settings {
     pub protect: Vec<Vec<IpAddr>>,
     /// What happens to a denied frame, where its class does not say.
     pub deny: Deny,
+    /// The box or a class rejects.
+    pub rejects_at_all: bool,
     /// How many answers one sender may cause.
     pub reject_rate: RejectRate,
     /// For each link, what the box answers from.
@@ -118,6 +120,7 @@ impl Default for Settings {
             guards: Guards::default(),
             protect: Vec::new(),
             deny: Deny::Drop,
+            rejects_at_all: false,
             reject_rate: RejectRate::default(),
             refusal_sources: Vec::new(),
             mode: Mode::Enforce,

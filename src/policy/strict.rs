@@ -11,7 +11,6 @@ use crate::model::{Mode, Scope, Way};
 use crate::packet::{Message, Network, Packet, icmpv6};
 
 /// What the frame is, and what its guard says.
-#[inline(never)]
 pub(super) fn examine(
     snapshot: Snapshot<'_>,
     way: Way,

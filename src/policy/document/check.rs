@@ -49,6 +49,12 @@ impl Document {
         faults.0
     }
 
+    /// Whether the box or a class rejects.
+    pub(super) fn rejects_at_all(&self) -> bool {
+        let by_class = self.classes.values().any(|class| class.deny == Some(Deny::Reject));
+        by_class || self.policy.deny == Deny::Reject
+    }
+
     /// What is allowed and should be known; `key` says how a link's section is called.
     #[must_use]
     pub fn remarks(&self, key: impl Fn(&str) -> String) -> Vec<Wrong> {
@@ -65,10 +71,7 @@ impl Document {
             let message = "`monitor`: its VMs are denied nothing, what would be is only counted";
             remarks.add(format!("class.{name}.mode"), message);
         }
-        let rejects = |deny: Option<Deny>| deny.unwrap_or(self.policy.deny) == Deny::Reject;
-        if !self.policy.directions.contains(&Direction::Egress)
-            && (rejects(None) || self.classes.values().any(|it| rejects(it.deny)))
-        {
+        if !self.policy.directions.contains(&Direction::Egress) && self.rejects_at_all() {
             let message = "`reject` answers who sends from inside, and `policy.directions` leaves egress out: nothing is answered";
             remarks.add("policy.deny", message);
         }

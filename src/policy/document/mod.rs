@@ -111,6 +111,7 @@ impl Document {
             unknown_class,
             identity: self.policy.identity,
             deny: self.policy.deny,
+            rejects_at_all: self.rejects_at_all(),
             reject_rate: RejectRate { per_second: self.policy.reject_rate, burst: self.policy.reject_burst },
             refusal_sources: sections.iter().map(LinkSection::refusal_sources).collect(),
             guards: self.policy.guards.clone().map_or_else(Guards::default, Guards::from_iter),
