@@ -15,6 +15,7 @@ use portcullis::control::rpc::{self, Id, Line, Request, Response};
 use portcullis::control::server::Server;
 use portcullis::control::socket::Socket;
 use portcullis::model::{Direction, LinkIndex, Way};
+use portcullis::packet::{Packet, Refusal};
 use portcullis::policy::{Reader, Settings, Verdict, decide};
 use portcullis::port::memory::Frame;
 use portcullis::table::Capacity;
@@ -35,32 +36,47 @@ type Target = fn(&[u8]);
 
 const GOLDEN_CONFIG: &str = include_str!("../pcaps/golden.toml");
 const GOLDEN_VMS: &str = include_str!("../pcaps/golden-vms.jsonl");
+const STRICT_CONFIG: &str = include_str!("../pcaps/strict.toml");
 
 thread_local! {
-    static GOLDEN: World = World::read(GOLDEN_CONFIG, GOLDEN_VMS);
+    /// At mail, and at strict; there who is denied is told, by ICMP where it fits.
+    static WORLDS: [World; 2] = {
+        let told = "reject_ipv4 = \"198.51.100.254\"\nreject_ipv6 = \"2001:db8:ffff::254\"\n\n[policy]\ndeny = \"reject\"\n";
+        let strict = STRICT_CONFIG.replace("[policy]\n", told);
+        [World::read(GOLDEN_CONFIG, GOLDEN_VMS), World::read(&strict, GOLDEN_VMS)]
+    };
 }
 
 /// A byte, then a frame. The lowest bit of the byte is the direction; the others say where the frame is cut.
 ///
 /// Pure function and data plane agree, in one piece and in several, the balance holds, and what is forwarded is
-/// unchanged (`World::answer`). A head shorter than its frame is decided too, without panic.
+/// unchanged (`World::answer`). A head shorter than its frame is decided too, without panic. Where who sent it is told, the answer
+/// goes back to him, whole, and is nothing that would be answered in turn.
 pub(crate) fn parser(data: &[u8]) {
     let Some((&how, frame)) = data.split_first() else { return };
     let direction = if how & 1 == 0 { Direction::Egress } else { Direction::Ingress };
     let cut = usize::from(how >> 1);
-    GOLDEN.with(|world| {
-        let whole = world.answer(direction, frame);
-        let run = world.run(direction, [Frame::segmented(frame, cut.max(1))], usize::MAX);
-        match whole.verdict {
-            Verdict::Forward | Verdict::WouldDrop(_) => assert_eq!(run.sent, [frame], "in segments of {cut} bytes"),
-            Verdict::Drop(reason) => assert_eq!(run.lane.dropped(reason), 1, "in segments of {cut} bytes"),
-        }
-        for (head, length) in
-            [(frame.get(..cut).unwrap_or(frame), frame.len()), (frame, frame.len() + cut), (frame, cut)]
-        {
-            let _ = decide(world.snapshot(), Way { link: LinkIndex(0), direction }, head, length);
-        }
-    });
+    WORLDS.with(|worlds| worlds.iter().for_each(|world| frame_in(world, direction, frame, cut)));
+}
+
+fn frame_in(world: &World, direction: Direction, frame: &[u8], cut: usize) {
+    let whole = world.answer(direction, frame);
+    let run = world.run(direction, [Frame::segmented(frame, cut.max(1))], usize::MAX);
+    match whole.verdict {
+        Verdict::Forward | Verdict::WouldDrop(_) => assert_eq!(run.sent, [frame], "in segments of {cut} bytes"),
+        Verdict::Drop(reason) => assert_eq!(run.lane.dropped(reason), 1, "in segments of {cut} bytes"),
+    }
+    for (head, length) in [(frame.get(..cut).unwrap_or(frame), frame.len()), (frame, frame.len() + cut), (frame, cut)] {
+        let _ = decide(world.snapshot(), Way { link: LinkIndex(0), direction }, head, length);
+    }
+    for reply in world.replies([Frame::from(frame)]).replied {
+        assert_eq!((reply.get(..6), reply.get(6..12)), (frame.get(6..12), frame.get(..6)), "back to its sender");
+        assert!(
+            reply.len() >= 60
+                && Packet::parse(&reply, reply.len()).is_ok_and(|packet| packet.network.addresses().is_some())
+        );
+        assert!(Refusal::of(&reply).is_none(), "no conversation of refusals");
+    }
 }
 
 /// VM lines, as `vm sync` and the store have them.
