@@ -41,22 +41,23 @@ impl Rejecter {
         };
         let Some(bucket) = bucket else { return false };
         let now = u64::try_from(self.clock.now().duration_since(self.start).as_nanos()).unwrap_or(u64::MAX);
-        match fill(bucket.load(Ordering::Relaxed), now, rate) {
-            Some(full_at) => {
-                bucket.store(full_at, Ordering::Relaxed);
-                true
-            }
-            None => false,
-        }
+        let (full_at, given) = take(bucket.load(Ordering::Relaxed), now, rate);
+        bucket.store(full_at, Ordering::Relaxed);
+        given
     }
 }
 
 /// A bucket is the moment at which it will be full again, in nanoseconds: each token puts that off by the time that one takes
-/// to come, and as many may be missing as it holds. Answers the new moment; nothing if the bucket is empty.
-fn fill(full_at: u64, now: u64, rate: RejectRate) -> Option<u64> {
+/// to come, and as many may be missing as it holds. Answers the new moment, and whether a token was there. A bucket that was
+/// emptied at another rate is empty and no emptier, so that it comes back at the rate of now.
+fn take(full_at: u64, now: u64, rate: RejectRate) -> (u64, bool) {
     let token = 1_000_000_000 / u64::from(rate.per_second.max(1));
-    let later = full_at.max(now) + token;
-    (later - now <= token * u64::from(rate.burst)).then_some(later)
+    let empty = now.saturating_add(token * u64::from(rate.burst));
+    let full_at = full_at.clamp(now, empty);
+    match full_at.saturating_add(token) {
+        later if later <= empty => (later, true),
+        _ => (full_at, false),
+    }
 }
 
 impl Responder for Rejecter {
@@ -93,13 +94,16 @@ mod tests {
 
     /// How many of `asked` are answered at this moment.
     fn answered(full_at: &mut u64, now: u64, asked: usize) -> usize {
-        let mut count = 0;
-        for _ in 0..asked {
-            if let Some(later) = fill(*full_at, now, RATE) {
-                (*full_at, count) = (later, count + 1);
-            }
-        }
-        count
+        answered_at(RATE, full_at, now, asked)
+    }
+
+    fn answered_at(rate: RejectRate, full_at: &mut u64, now: u64, asked: usize) -> usize {
+        let mut ask = || {
+            let (later, given) = take(*full_at, now, rate);
+            *full_at = later;
+            usize::from(given)
+        };
+        (0..asked).map(|_| ask()).sum()
     }
 
     #[test]
@@ -118,10 +122,20 @@ mod tests {
     #[test]
     fn the_fastest_and_the_slowest_rate_work() {
         let fastest = RejectRate { per_second: 1_000_000, burst: 1 };
-        assert_eq!(fill(0, 0, fastest), Some(1000));
-        assert_eq!(fill(1000, 999, fastest), None);
-        assert_eq!(fill(1000, 1000, fastest), Some(2000));
+        assert_eq!(take(0, 0, fastest), (1000, true));
+        assert_eq!(take(1000, 999, fastest), (1000, false));
+        assert_eq!(take(1000, 1000, fastest), (2000, true));
         let slowest = RejectRate { per_second: 1, burst: 10_000 };
-        assert_eq!(fill(u64::MAX / 2, 0, slowest), None);
+        assert_eq!(take(u64::MAX, u64::MAX, slowest), (u64::MAX, true), "the end of time is no panic");
+    }
+
+    #[test]
+    fn a_bucket_that_was_emptied_at_another_rate_follows_the_new_one() {
+        const SECOND: u64 = 1_000_000_000;
+        let slow = RejectRate { per_second: 1, burst: 10_000 };
+        let mut full_at = 0;
+        assert_eq!(answered_at(slow, &mut full_at, 0, 20_000), 10_000);
+        assert_eq!(answered(&mut full_at, SECOND, 1000), 0, "it was empty");
+        assert_eq!(answered(&mut full_at, 2 * SECOND, 1000), 20, "and is full a second later");
     }
 }
