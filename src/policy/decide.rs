@@ -8,7 +8,8 @@
 use std::net::IpAddr;
 
 use super::identity::{self, Finding, Identity, Named, Sought, vm_side};
-use super::{Class, DropReason, Observed, Settings, Snapshot, Tally, Verdict, guards, strict};
+use super::strict::{examine_strictly, judge_strictly};
+use super::{Class, DropReason, Observed, Settings, Snapshot, Tally, Verdict};
 use crate::model::{Direction, MacAddr, Mode, Scope, Way};
 use crate::packet::{Opaque, Other, Outcome, Packet, Ports, Tunnel};
 
@@ -97,7 +98,7 @@ impl Case {
         Sought::begin(snapshot, self)
     }
 
-    /// As [`seek`](Self::seek), in a place of its own.
+    /// As [`seek`](Self::seek), never inlined: where nobody asks who everybody is, the one other caller has it inlined then.
     #[inline(never)]
     pub fn seek_strictly(&self, snapshot: Snapshot<'_>) -> Sought {
         self.seek(snapshot)
@@ -215,29 +216,8 @@ pub fn examine(settings: &Settings, way: Way, head: &[u8], length: usize) -> Exa
     }
 }
 
-/// As [`examine`], where it [always matters](Settings::always_asks_who) who a frame says it is.
-#[inline(never)]
-pub fn examine_strictly(snapshot: Snapshot<'_>, way: Way, head: &[u8], length: usize) -> Examined {
-    let settings = snapshot.settings;
-    let Ok(packet) = Packet::parse(head, length) else {
-        return Examined::Settled(Verdict::Drop(DropReason::Runt), None);
-    };
-    let Some(scope) = settings.scope(way, packet.vlan) else {
-        return Examined::Settled(refused(settings), None);
-    };
-    let judges = settings.judges(way.direction);
-    let subject = match packet.outcome {
-        Outcome::Tcp(ports) if judges && matters(settings, way.direction, ports) => Subject::Tcp(ports),
-        Outcome::Opaque(reason) if judges => Subject::Opaque(reason),
-        Outcome::Tcp(_) | Outcome::Opaque(_) => Subject::Passing(None),
-        Outcome::Other(other) => Subject::Passing(observe(settings, other)),
-        Outcome::LaterFragment => Subject::Passing(Some(Observed::LaterFragment)),
-    };
-    strict::examine(snapshot, way, &packet, scope, subject, (head, length))
-}
-
 /// What becomes of a refused VLAN's frame.
-const fn refused(settings: &Settings) -> Verdict {
+pub(super) const fn refused(settings: &Settings) -> Verdict {
     match settings.mode {
         Mode::Enforce => Verdict::Drop(DropReason::ScopeRefused),
         Mode::Monitor => Verdict::WouldDrop(DropReason::ScopeRefused),
@@ -250,20 +230,9 @@ pub fn judge(snapshot: Snapshot<'_>, case: &Case, named: Named) -> Judgement {
     by_class(snapshot, case, identity::identify(snapshot, case.address, named))
 }
 
-/// As [`judge`], of a case that [`examine_strictly`] made.
-#[inline(never)]
-pub fn judge_strictly(snapshot: Snapshot<'_>, case: &Case, named: Named) -> Decision {
-    let identity = identity::identify(snapshot, case.address, named);
-    let rest = match case.subject {
-        Subject::Passing(observed) => Decision::Settled(Verdict::Forward, observed),
-        Subject::Tcp(_) | Subject::Opaque(_) => Decision::Judged(by_class(snapshot, case, identity)),
-    };
-    strict::judge(snapshot.settings, case, identity, rest)
-}
-
 /// What the identity and the class say of a closed port or an opaque frame.
 #[inline(always)]
-fn by_class(snapshot: Snapshot<'_>, case: &Case, identity: Identity) -> Judgement {
+pub(super) fn by_class(snapshot: Snapshot<'_>, case: &Case, identity: Identity) -> Judgement {
     let settings = snapshot.settings;
     let denial = denial(settings, &identity, case);
     let (verdict, tally) = match denial {
@@ -295,7 +264,7 @@ fn denial(settings: &Settings, identity: &Identity, case: &Case) -> Option<DropR
 #[inline(always)]
 fn denial_where(case: &Case, closes: impl Fn(Option<u16>) -> bool) -> Option<DropReason> {
     match case.subject {
-        Subject::Opaque(opaque) => closes(None).then(|| guards::opaque_reason(opaque)),
+        Subject::Opaque(opaque) => closes(None).then(|| opaque_reason(opaque)),
         Subject::Tcp(ports) if closes(Some(ports.destination)) => Some(DropReason::PortClosed),
         Subject::Tcp(ports) if case.direction == Direction::Ingress && closes(Some(ports.source)) => {
             Some(DropReason::ReplyClosed)
@@ -313,7 +282,7 @@ fn rejects(settings: &Settings, identity: &Identity, case: &Case) -> bool {
 }
 
 /// Whether any class closes a port that counts in this direction.
-fn matters(settings: &Settings, direction: Direction, ports: Ports) -> bool {
+pub(super) fn matters(settings: &Settings, direction: Direction, ports: Ports) -> bool {
     settings.classes.any_closes(ports.destination)
         || (direction == Direction::Ingress && settings.classes.any_closes(ports.source))
 }
@@ -350,8 +319,18 @@ fn name_drop(snapshot: Snapshot<'_>, identity: &Identity, case: &Case, finding: 
     }
 }
 
+/// The reason that an opaque frame is dropped for.
+pub(super) const fn opaque_reason(opaque: Opaque) -> DropReason {
+    match opaque {
+        Opaque::Malformed => DropReason::OpaqueMalformed,
+        Opaque::Fragment => DropReason::OpaqueFragment,
+        Opaque::HeaderChain => DropReason::OpaqueHeaderChain,
+        Opaque::VlanDepth => DropReason::OpaqueVlanDepth,
+    }
+}
+
 /// What to count of a frame that is certainly not TCP.
-fn observe(settings: &Settings, other: Other) -> Option<Observed> {
+pub(super) fn observe(settings: &Settings, other: Other) -> Option<Observed> {
     match other {
         Other::NotIp | Other::Ip => None,
         Other::Udp(ports) => settings.classes.any_closes(ports.destination).then_some(Observed::UdpMail),

@@ -33,9 +33,7 @@ mod verdict;
 
 pub use batch::{ByClass, Question, Sieved, sieve};
 pub use class::{Class, Classes, PortRange, PortSet, RESTRICTED, TooManyClasses, UNRESTRICTED};
-pub use decide::{
-    Case, Decision, Examined, Judgement, Subject, decide, examine, examine_strictly, judge, judge_strictly,
-};
+pub use decide::{Case, Decision, Examined, Judgement, Subject, decide, examine, judge};
 pub use explain::{ClassBecause, VmFacts, explain};
 pub use guards::{Guard, Guards};
 pub use identity::{Finding, Named, Sought};
@@ -45,4 +43,5 @@ pub use routers::{LinkRouter, Routers};
 pub use scopes::VlanScopes;
 pub use settings::{Deny, IdentityLevel, Origin, PublicIpv4, RejectRate, Settings};
 pub use snapshot::{Reader, Snapshot};
+pub use strict::{examine_strictly, judge_strictly};
 pub use verdict::{DropReason, Observed, Tally, Verdict};

@@ -3,25 +3,35 @@
 
 use std::net::IpAddr;
 
-use super::decide::{Case, Check, Examined, Subject};
+use super::decide::{self, Case, Check, Examined, Subject};
 use super::guards::{self, Sender};
-use super::identity::{Finding, Identity};
-use super::{Decision, IdentityLevel, Judgement, Settings, Snapshot, Tally, Verdict};
-use crate::model::{Mode, Scope, Way};
-use crate::packet::{Message, Network, Packet, icmpv6};
+use super::identity::{self, Finding, Identity, Named};
+use super::{Decision, DropReason, IdentityLevel, Judgement, Observed, Snapshot, Tally, Verdict};
+use crate::model::{Mode, Way};
+use crate::packet::{Message, Network, Outcome, Packet, icmpv6};
 
-/// What the frame is, and what its guard says.
-pub(super) fn examine(
-    snapshot: Snapshot<'_>,
-    way: Way,
-    packet: &Packet<'_>,
-    scope: Scope,
-    subject: Subject,
-    (head, length): (&[u8], usize),
-) -> Examined {
-    let message = match subject {
-        Subject::Tcp(_) => Message::Other,
-        Subject::Opaque(_) | Subject::Passing(_) => Message::read(head, length),
+/// As [`examine`](super::examine), where it [always matters](super::Settings::always_asks_who) who a frame says it is: what the frame
+/// is, and what its guard says.
+#[inline(never)]
+pub fn examine_strictly(snapshot: Snapshot<'_>, way: Way, head: &[u8], length: usize) -> Examined {
+    let settings = snapshot.settings;
+    let Ok(packet) = Packet::parse(head, length) else {
+        return Examined::Settled(Verdict::Drop(DropReason::Runt), None);
+    };
+    let Some(scope) = settings.scope(way, packet.vlan) else {
+        return Examined::Settled(decide::refused(settings), None);
+    };
+    let judges = settings.judges(way.direction);
+    let subject = match packet.outcome {
+        Outcome::Tcp(ports) if judges && decide::matters(settings, way.direction, ports) => Subject::Tcp(ports),
+        Outcome::Opaque(reason) if judges => Subject::Opaque(reason),
+        Outcome::Tcp(_) | Outcome::Opaque(_) => Subject::Passing(None),
+        Outcome::Other(other) => Subject::Passing(decide::observe(settings, other)),
+        Outcome::LaterFragment => Subject::Passing(Some(Observed::LaterFragment)),
+    };
+    let message = match packet.outcome {
+        Outcome::Tcp(_) | Outcome::LaterFragment => Message::Other,
+        Outcome::Other(_) | Outcome::Opaque(_) => Message::read(head, length),
     };
     let source = match message {
         Message::Arp(arp) => arp.map(|arp| arp.sender.into()),
@@ -30,12 +40,10 @@ pub(super) fn examine(
     let sender = Sender::of(snapshot, way, packet.vlan, scope, packet.source_mac());
     let check = guards::check(&sender, source, &message).map_or(Check::Identity, Check::Guard);
     match subject {
-        Subject::Passing(observed) if check == Check::Identity && !claims(packet, source, &message) => {
+        Subject::Passing(observed) if check == Check::Identity && !claims(&packet, source, &message) => {
             Examined::Settled(Verdict::Forward, observed)
         }
-        _ => {
-            Examined::Case(Case { address: source, check, ..Case::of(snapshot.settings, way, packet, scope, subject) })
-        }
+        _ => Examined::Case(Case { address: source, check, ..Case::of(settings, way, &packet, scope, subject) }),
     }
 }
 
@@ -58,8 +66,16 @@ fn claims(packet: &Packet<'_>, source: Option<IpAddr>, message: &Message<'_>) ->
     !(asks && source.is_some_and(|source| source.is_unspecified()))
 }
 
-/// What becomes of a frame whose identity is asked about, where `rest` is what the later rules make of it.
-pub(super) fn judge(settings: &Settings, case: &Case, identity: Identity, rest: Decision) -> Decision {
+/// As [`judge`](super::judge), of a case that [`examine_strictly`] made: what rule 2 (strict) objects to, and if it does not, or
+/// only watches, what the later rules make of it.
+#[inline(never)]
+pub fn judge_strictly(snapshot: Snapshot<'_>, case: &Case, named: Named) -> Decision {
+    let settings = snapshot.settings;
+    let identity = identity::identify(snapshot, case.address, named);
+    let rest = match case.subject {
+        Subject::Passing(observed) => Decision::Settled(Verdict::Forward, observed),
+        Subject::Tcp(_) | Subject::Opaque(_) => Decision::Judged(decide::by_class(snapshot, case, identity)),
+    };
     let objection = match case.check {
         Check::Nothing => None,
         Check::Identity => identity.finding.filter(|finding| finding.is_contradiction()).map(Finding::drop_reason),

@@ -60,7 +60,7 @@ named! {
         MissingEvidence "missing_evidence" "Forwarded, though nothing confirms that the IP address is the VM's own.",
         UdpMail "udp_mail" "UDP to a port that some class closes for TCP.",
         Excepted "excepted" "A relay or an exception covered the frame.",
-        WouldDeny "would_deny" "Monitor mode forwarded a frame that would have been denied.",
+        WouldDeny "would_deny" "Forwarded because it is only watched (monitor mode, identity = observe); else it would have been denied.",
         LaterFragment "later_fragment" "A later fragment that can hold no ports; without its first fragment nothing can be reassembled.",
         TunnelPppoe "tunnel_pppoe" "PPPoE session frames; the inside is not judged.",
         TunnelMpls "tunnel_mpls" "MPLS frames, or MPLS in IP; the inside is not judged.",
@@ -88,7 +88,7 @@ named! {
         Allowed "allowed" "Judged and forwarded.",
         Denied "denied" "Judged and dropped.",
         Excepted "excepted" "Forwarded because a relay or an exception covers it.",
-        WouldDeny "would_deny" "Forwarded by monitor mode; enforced, it would have been denied.",
+        WouldDeny "would_deny" "Forwarded because it is only watched (monitor mode, identity = observe); enforced, it would have been denied.",
     }
 }
 

@@ -17,7 +17,7 @@ const SERVER_MESSAGES_V6: [u8; 4] = [2, 7, 10, 13];
 pub(super) fn objects(sender: &Sender<'_>, message: &Message<'_>) -> bool {
     let Message::Udp { ports, first, goes_on } = *message else { return false };
     let says = |servers: &[u8]| first.map_or(goes_on, |first| servers.contains(&first));
-    !sender.is_router()
+    !sender.is_router
         && match ports.destination {
             CLIENT_PORT | CLIENT_PORT_V6 => true,
             SERVER_PORT => says(&[BOOT_REPLY]),

@@ -13,10 +13,11 @@ use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
+use super::decide::opaque_reason;
 use super::identity::{self, Named, Station};
 use super::{DropReason, Snapshot};
 use crate::model::{MacAddr, Scope, VlanId, Way};
-use crate::packet::{Message, Opaque};
+use crate::packet::Message;
 
 /// A guard, as `policy.guards` names it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -73,29 +74,29 @@ pub(super) struct Sender<'a> {
     way: Way,
     scope: Scope,
     mac: MacAddr,
-    station: Station,
+    /// A router stands there.
+    is_router: bool,
 }
 
 impl<'a> Sender<'a> {
     /// Of a frame with this source MAC.
     pub(super) fn of(snapshot: Snapshot<'a>, way: Way, vlan: VlanId, scope: Scope, mac: MacAddr) -> Self {
         let is_router = snapshot.settings.via.stands(way.link, vlan, mac);
-        let station = Station::of(is_router, snapshot.vms.vm_by_mac(scope, mac));
-        Self { snapshot, way, scope, mac, station }
+        Self { snapshot, way, scope, mac, is_router }
     }
 
-    /// A router stands there.
-    fn is_router(&self) -> bool {
-        matches!(self.station, Station::Router)
+    /// Whose MAC it is; looked up when a message asks, which most do not.
+    fn station(&self) -> Station {
+        Station::of(self.is_router, self.snapshot.vms.vm_by_mac(self.scope, self.mac))
     }
 
     /// Whether this MAC, inside a message, is the sender's too: of the same VM, or where he is no VM the very same.
     fn has(&self, mac: MacAddr) -> bool {
-        match self.station {
-            _ if mac == self.mac => true,
-            Station::Vm(vm) => self.snapshot.vms.vm_by_mac(self.scope, mac) == Some(vm),
-            Station::Router | Station::Nobody => false,
-        }
+        mac == self.mac
+            || match self.station() {
+                Station::Vm(vm) => self.snapshot.vms.vm_by_mac(self.scope, mac) == Some(vm),
+                Station::Router | Station::Nobody => false,
+            }
     }
 
     /// Whether he may say that this address is his: nothing contradicts it, and it is no protected one.
@@ -105,7 +106,7 @@ impl<'a> Sender<'a> {
 
     /// Whether it is an address of the link's gateways, which only routers claim.
     fn is_protected(&self, address: IpAddr) -> bool {
-        !self.is_router() && self.snapshot.settings.is_protected(self.way.link, address)
+        !self.is_router && self.snapshot.settings.is_protected(self.way.link, address)
     }
 
     /// Whether any VM lists it.
@@ -116,7 +117,7 @@ impl<'a> Sender<'a> {
     /// Whether the identity table calls it a contradiction.
     fn contradicts(&self, address: IpAddr) -> bool {
         let owner = self.snapshot.vms.vm_by_ip(self.scope, address);
-        let named = Named { station: self.station, owner };
+        let named = Named { station: self.station(), owner };
         let identity = identity::identify(self.snapshot, Some(address), named);
         identity.finding.is_some_and(identity::Finding::is_contradiction)
     }
@@ -142,14 +143,4 @@ pub(super) fn check(sender: &Sender<'_>, source: Option<IpAddr>, message: &Messa
 /// Whether what cannot be read could be something that a guard wants to see (RFC 7113); ARP has no headers to hide behind.
 fn may_be_guarded(guards: Guards) -> bool {
     [Guard::Dhcp, Guard::Nd, Guard::Ra].into_iter().any(|guard| guards.has(guard))
-}
-
-/// The reason that an opaque frame is dropped for.
-pub(super) const fn opaque_reason(opaque: Opaque) -> DropReason {
-    match opaque {
-        Opaque::Malformed => DropReason::OpaqueMalformed,
-        Opaque::Fragment => DropReason::OpaqueFragment,
-        Opaque::HeaderChain => DropReason::OpaqueHeaderChain,
-        Opaque::VlanDepth => DropReason::OpaqueVlanDepth,
-    }
 }

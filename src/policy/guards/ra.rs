@@ -13,5 +13,5 @@ pub(super) fn objects(sender: &Sender<'_>, message: &Message<'_>) -> bool {
         Message::Icmpv6(message) => matches!(message.kind, icmpv6::ROUTER_ADVERTISEMENT | icmpv6::REDIRECT),
         _ => false,
     };
-    is_routers && !sender.is_router()
+    is_routers && !sender.is_router
 }
