@@ -32,7 +32,7 @@ pub(super) struct Remote {
 #[command(after_help = "\
 Examples:
   portcullis stats                              with rates: two readings, a second apart
-  portcullis stats --top 5 --by would_deny      what monitor mode lets through, most first
+  portcullis stats --top 5 --by would_deny      what is only watched and would be denied, most first
   portcullis stats --json | jq .reasons")]
 pub(super) struct StatsArgs {
     #[command(flatten)]
