@@ -277,8 +277,8 @@ fn denial_where(case: &Case, closes: impl Fn(Option<u16>) -> bool) -> Option<Dro
 /// say that it was sent by somebody else. An opaque frame has no port to speak of.
 fn rejects(settings: &Settings, identity: &Identity, case: &Case) -> bool {
     let Subject::Tcp(ports) = case.subject else { return false };
-    let is_sure = !case.source_routed && !identity.finding.is_some_and(Finding::is_contradiction);
-    case.direction == Direction::Egress && is_sure && identity.all_that_close_reject(settings, ports.destination)
+    let is_forged = identity.finding.is_some_and(Finding::is_contradiction);
+    case.direction == Direction::Egress && !is_forged && identity.all_that_close_reject(settings, ports.destination)
 }
 
 /// Whether any class closes a port that counts in this direction.
