@@ -102,7 +102,7 @@ fn dnsmasq(namespace: &netns::Namespace, lab: &Lab, name: &str, host: &str) -> R
     let mut command =
         namespace.run(&["dnsmasq", "--keep-in-foreground", "--conf-file=/dev/null", "--user=root", "--port=0"]);
     command.args(["--interface=eth0", "--bind-interfaces", "--dhcp-authoritative", "--enable-ra", "--pid-file="]);
-    command.args(["--dhcp-range=10.77.0.50,10.77.0.60,1h", "--dhcp-range=fd77::50,fd77::60,slaac,64,1h"]);
+    command.args(["--dhcp-range=10.77.0.50,10.77.0.60,1h", "--dhcp-range=fd77::1:50,fd77::1:50,slaac,64,1h"]);
     command.arg(format!("--dhcp-host={host},10.77.0.50")).arg(format!("--dhcp-leasefile={}", leases.display()));
     let log = std::fs::File::create(lab.path(&format!("{name}.log"))).unwrap();
     Running(command.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log).spawn().unwrap())
@@ -150,12 +150,14 @@ fn hosts_get_their_addresses_through_a_strict_box_and_may_use_no_others() {
     // SLAAC, with duplicate address detection, for what the router advertises; DHCP; DHCPv6.
     ip(&["-n", &net.vm.0, "link", "set", "eth0", "down"]);
     ip(&["-n", &net.vm.0, "link", "set", "eth0", "up"]);
-    let has = |what: &str| addresses(&net).iter().any(|address| address.starts_with(what));
-    wait_for("an address by SLAAC", || has("fd77:").then_some(()));
+    let has = |wanted: &str| addresses(&net).iter().any(|address| address == wanted);
+    wait_for("an address by SLAAC", || {
+        addresses(&net).iter().any(|address| address.starts_with("fd77:")).then_some(())
+    });
     dhclient(&net, &lab, "-4");
     assert!(has("10.77.0.50"), "{:?}", addresses(&net));
     dhclient(&net, &lab, "-6");
-    wait_for("an address by DHCPv6", || has("fd77::5").then_some(()));
+    wait_for("an address by DHCPv6", || has("fd77::1:50").then_some(()));
 
     // It works as any network does.
     net.wait_for_ping();
