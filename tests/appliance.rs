@@ -4,6 +4,7 @@
 //! - `authority`: who may do what over the control socket, and what is written down of it (root only)
 //! - `clients`: the programs of `docs/clients.md` that talk to the box
 //! - `completions`: what a shell offers at Tab
+//! - `exceptions`: what a single VM may do all the same, and its end
 //! - `replay`: captures through the box, every byte and every counter
 //! - `captures`: captures of every kind, by file and by pipe, and where they go
 //! - `input`: what cannot be is refused, with the offender's name and the documented exit code
@@ -36,6 +37,8 @@ mod clients;
 mod completions;
 #[path = "appliance/daemon.rs"]
 mod daemon;
+#[path = "appliance/exceptions.rs"]
+mod exceptions;
 #[path = "support/mod.rs"]
 mod files;
 #[path = "appliance/input.rs"]

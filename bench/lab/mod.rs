@@ -12,6 +12,7 @@ use portcullis::dataplane::{LinkQueues, Pipeline, QueuePair, Rejecter};
 use portcullis::host::memory::{self, Layout};
 use portcullis::model::{self, Direction, LinkIndex};
 use portcullis::policy::{self, Reader, Snapshot, Verdict};
+use portcullis::vm::clock::Clock as VmClock;
 use portcullis::vm::registry::Registry;
 use quanta::Clock;
 
@@ -41,7 +42,7 @@ impl Input {
     /// A registry that knows who is known, and a worker's reader.
     pub(crate) fn registry(&self, config: &Config) -> Result<(Registry, Reader), Box<dyn Error>> {
         let settings = config.policy()?;
-        let (mut registry, mut readers) = vms::create(config, &settings, 1)?;
+        let (mut registry, mut readers) = vms::create(config, &settings, 1, VmClock::default())?;
         vms::read(&self.vms, config, &settings, BadLines::Refuse, &mut Vec::new())?.load(&mut registry)?;
         Ok((registry, readers.remove(0)))
     }

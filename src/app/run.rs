@@ -11,7 +11,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
 
 use listenfd::ListenFd;
-use quanta::Clock;
 use tracing::{error, info, warn};
 
 use super::boot::{Asked, Prepared};
@@ -39,6 +38,7 @@ use crate::telemetry::board::Board;
 use crate::telemetry::heartbeat::Heartbeat;
 use crate::telemetry::ledger::{Ledger, LinkPorts};
 use crate::telemetry::report::Report;
+use crate::vm::clock::Clock;
 
 /// What to run.
 #[derive(Clone, Debug)]
@@ -69,7 +69,9 @@ impl Run {
 
         let session = eal::init(&eal_arguments, Ending { last_words: |words| log::last_words(words), exit_code })?;
         let eal = &session.eal;
-        let (registry, readers) = vms::create(&config, &settings, eal.worker_lcores().len())?;
+        let clock = quanta::Clock::new();
+        let workers = eal.worker_lcores().len();
+        let (registry, readers) = vms::create(&config, &settings, workers, Clock::system(clock.clone()))?;
         if readers.is_empty() {
             let message =
                 "EAL has no worker lcore (`dpdk.cores`, or `-l` among the EAL options): nothing would be forwarded";
@@ -80,7 +82,7 @@ impl Run {
             vms.load(&mut registry)?;
         }
         let known = registry.len();
-        let engine = Engine::start(eal, &config, plan, readers, &Clock::new())?;
+        let engine = Engine::start(eal, &config, plan, readers, &clock)?;
         session.leave_cpus_to_workers();
         signals.take_over_real_time().map_err(refused)?;
         let board = Arc::new(Board::new(config.links.len()));

@@ -48,7 +48,10 @@ pub fn open(path: Option<&Path>, exit_code: fn(Cause) -> i32) -> Option<Opened> 
 /// # Errors
 /// There can be no thread that writes.
 pub fn load(opened: Option<Opened>, mut registry: Registry) -> Result<Registry, Failure> {
-    let Some(Opened { vms, policy, before, revision, files, .. }) = opened else { return Ok(registry) };
+    let Some(Opened { vms, policy, before, revision, files, clock, .. }) = opened else { return Ok(registry) };
+    if let Some(clock) = clock.filter(|&clock| registry.clock().not_before(clock)) {
+        warn!("the system's clock is behind: the store has seen {clock}, so exceptions end by that");
+    }
     let configured = Arc::clone(registry.settings());
     if let Some(policy) = policy {
         take_policy(&mut registry, policy);

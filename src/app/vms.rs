@@ -6,6 +6,7 @@ use crate::config::Config;
 use crate::failure::{Cause, Failure};
 use crate::policy::{Reader, Settings};
 use crate::table::Capacity;
+use crate::vm::clock::Clock;
 use crate::vm::edit::Edit;
 use crate::vm::lines::{self, LineError};
 use crate::vm::record::VmSet;
@@ -14,13 +15,18 @@ use crate::vm::registry::Registry;
 /// Bad lines that are named one by one; of more only the number is said.
 const NAMED_LINES: usize = 20;
 
-/// A table as large as configured, and the registry that writes it.
+/// A table as large as configured, and the registry that writes it; exceptions end by `clock`.
 ///
 /// # Errors
 /// Not enough memory for the table.
-pub fn create(config: &Config, settings: &Settings, workers: usize) -> Result<(Registry, Vec<Reader>), Failure> {
+pub fn create(
+    config: &Config,
+    settings: &Settings,
+    workers: usize,
+    clock: Clock,
+) -> Result<(Registry, Vec<Reader>), Failure> {
     let capacity = Capacity { vms: config.table.vms, keys: config.table.keys };
-    Registry::create(capacity, workers, settings.clone()).map_err(|error| Failure::new(Cause::Os, error))
+    Registry::create(capacity, workers, settings.clone(), clock).map_err(|error| Failure::new(Cause::Os, error))
 }
 
 /// What becomes of VM lines that cannot be.
@@ -51,7 +57,7 @@ impl VmFile {
             .map_err(|error| Failure::io(Cause::Usage, &error, format_args!("{}: {error}", path.display())))?;
         let (sets, mut bad) = lines::parse(&text);
         drop(text);
-        let (mut registry, _) = create(config, settings, 0)?;
+        let (mut registry, _) = create(config, settings, 0, Clock::default())?;
         let mut good = Vec::with_capacity(sets.len());
         for (line, set) in sets {
             // In the order of the lines, so that of two that contradict each other the later one is the bad one.

@@ -164,7 +164,7 @@ impl Fields {
 pub(super) struct Only {
     /// Refuse unless this is the current revision, of this run of the daemon if its boot id is given
     #[arg(long, value_name = "N[@BOOT]")]
-    if_revision: Option<Moment>,
+    if_revision: Option<AtRevision>,
 }
 
 /// When to refuse a change of one VM.
@@ -185,7 +185,7 @@ fn etag(text: &str) -> Result<Expected, EtagError> {
 }
 
 impl OnlyVm {
-    fn put(&self, params: &mut Map<String, Value>) {
+    pub(super) fn put(&self, params: &mut Map<String, Value>) {
         self.only.put(params);
         if let Some(etag) = self.if_etag {
             params.insert("if_etag".into(), json!(etag));
@@ -199,12 +199,12 @@ impl OnlyVm {
 
 /// A revision, and of which run of the process: `7`, `7@5f3a0c21`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Moment {
+pub(super) struct AtRevision {
     revision: u64,
     boot: Option<Boot>,
 }
 
-impl FromStr for Moment {
+impl FromStr for AtRevision {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
@@ -220,13 +220,13 @@ impl FromStr for Moment {
 
 impl Only {
     pub(super) fn put(&self, params: &mut Map<String, Value>) {
-        if let Some(moment) = self.if_revision {
-            moment.put("if_revision", params);
+        if let Some(at) = self.if_revision {
+            at.put("if_revision", params);
         }
     }
 }
 
-impl Moment {
+impl AtRevision {
     pub(super) fn put(self, name: &str, params: &mut Map<String, Value>) {
         params.insert(name.into(), self.revision.into());
         if let Some(boot) = self.boot {
@@ -303,11 +303,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_moment_is_a_revision_and_perhaps_a_boot() {
-        assert_eq!("7".parse(), Ok(Moment { revision: 7, boot: None }));
-        assert_eq!("7@5f3a0c21".parse(), Ok(Moment { revision: 7, boot: Some(Boot(0x5f3a_0c21)) }));
+    fn a_revision_may_name_its_boot() {
+        assert_eq!("7".parse(), Ok(AtRevision { revision: 7, boot: None }));
+        assert_eq!("7@5f3a0c21".parse(), Ok(AtRevision { revision: 7, boot: Some(Boot(0x5f3a_0c21)) }));
         for text in ["", "x", "-1", "7@", "7@5f3a0c2", "@5f3a0c21", "7@5f3a0c21@1"] {
-            assert!(text.parse::<Moment>().is_err(), "{text}");
+            assert!(text.parse::<AtRevision>().is_err(), "{text}");
         }
     }
 }

@@ -5,6 +5,7 @@ mod change;
 mod check;
 mod completions;
 mod confirm;
+mod exception;
 mod exit;
 mod history;
 mod inventory;
@@ -69,6 +70,8 @@ enum Command {
     Check(check::CheckArgs),
     /// Change and show the VMs of a running daemon
     Vm(Box<vm::VmArgs>),
+    /// Let single VMs do what their class closes, for a time
+    Exception(Box<exception::ExceptionArgs>),
     /// Change VMs and policy together, all of it or nothing
     Apply(apply::ApplyArgs),
     /// Keep what `apply --confirm` changed
@@ -165,6 +168,7 @@ impl Command {
             Self::Run(args) => args.json(),
             Self::Check(args) => args.json(),
             Self::Vm(args) => args.json(),
+            Self::Exception(args) => args.json(),
             Self::Apply(args) => args.json(),
             Self::Confirm(args) | Self::Rollback(args) => args.json(),
             Self::Sync(args) => args.json(),
@@ -181,18 +185,19 @@ impl Command {
     }
 }
 
-/// The call that `portcullis vm ...` stands for, by its words: for tests of what is printed to be typed.
+/// The call that `portcullis vm ...` or `portcullis exception ...` stands for, by its words: for tests of what is printed to be typed.
 ///
 /// # Errors
 /// What is wrong with the words.
 #[cfg(feature = "testkit")]
 pub fn call_of<'a>(words: impl IntoIterator<Item = &'a str>) -> Result<(&'static str, serde_json::Value), String> {
     match Cli::try_parse_from(words).map_err(|error| error.to_string())?.command {
-        Command::Vm(args) => {
-            args.call().map(|(method, params)| (method, params.into())).map_err(|failure| failure.message)
-        }
-        _ => Err("not about VMs".into()),
+        Command::Vm(args) => args.call(),
+        Command::Exception(args) => args.call(),
+        _ => return Err("not about VMs".into()),
     }
+    .map(|(method, params)| (method, params.into()))
+    .map_err(|failure| failure.message)
 }
 
 fn dispatch(command: Command) -> Result<(), Failure> {
@@ -203,6 +208,7 @@ fn dispatch(command: Command) -> Result<(), Failure> {
         Command::Run(args) => args.run(),
         Command::Check(args) => args.run(),
         Command::Vm(args) => args.run(),
+        Command::Exception(args) => args.run(),
         Command::Apply(args) => args.run(),
         Command::Confirm(args) => args.confirm(),
         Command::Rollback(args) => args.roll_back(),

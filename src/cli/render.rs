@@ -9,6 +9,7 @@ use crate::policy::{DropReason, Observed, Tally};
 use crate::telemetry::counters::VmCounts;
 use crate::telemetry::report::{AuditReport, Both, DaemonReport, Judged, LinkReport, Named, PortReport, Report};
 use crate::text::plain;
+use crate::vm::record::Exception;
 
 /// Which VMs come first, and how many.
 #[derive(Clone, Copy, Debug)]
@@ -90,7 +91,7 @@ fn serving(daemon: &DaemonReport) -> String {
 }
 
 /// `3 d 4 h`, `4 h 5 min`, `5 min`, `6 s`.
-fn duration(seconds: u64) -> String {
+pub(super) fn duration(seconds: u64) -> String {
     let (minutes, hours, days) = (seconds / 60, seconds / 3600, seconds / 86400);
     match (days, hours, minutes) {
         (0, 0, 0) => format!("{seconds} s"),
@@ -242,6 +243,9 @@ pub(super) fn vm(entry: &VmEntry, page: Page) -> String {
         line("class", &plain(class, 64));
     }
     line("mode", mode(vm.mode));
+    for exception in &vm.exceptions {
+        line("exception", &exception_line(exception));
+    }
     if let Some(note) = &vm.note {
         line("note", &plain(note, 1024));
     }
@@ -257,6 +261,23 @@ pub(super) fn vm(entry: &VmEntry, page: Page) -> String {
         grid.row([way.to_owned()].into_iter().chain(tallies(counts)));
     }
     text + &format!("\n{}\n", grid.show(page))
+}
+
+/// `4711: opens 587 towards 192.0.2.25 until 2026-12-01T10:00:00Z; ticket 4711; agreed by phone`
+fn exception_line(exception: &Exception) -> String {
+    let Exception { name, peer, opens, until, reason, ticket } = exception;
+    let mut text = format!("{name}: opens {}", plain(&opens.to_string(), 128));
+    if let Some(peer) = peer {
+        text += &format!(" towards {peer}");
+    }
+    text += &until.map_or_else(|| ", for good".into(), |until| format!(" until {until}"));
+    if let Some(ticket) = ticket {
+        text += &format!("; ticket {}", plain(ticket, 256));
+    }
+    if let Some(reason) = reason {
+        text += &format!("; {}", plain(reason, 256));
+    }
+    text
 }
 
 /// VMs, one a row.

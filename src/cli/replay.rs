@@ -9,6 +9,7 @@ use super::render::{self, Rank};
 use crate::app::replay::{Replay, Replayed};
 use crate::app::vms::BadLines;
 use crate::failure::{Cause, Failure};
+use crate::model::Moment;
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
@@ -40,6 +41,9 @@ pub(super) struct ReplayArgs {
     /// Which link of the configuration to be [default: the first]
     #[arg(long, value_name = "NAME")]
     link: Option<String>,
+    /// Judge exceptions by this time, e.g. 2026-12-01T10:00:00Z [default: now]
+    #[arg(long, value_name = "TIME")]
+    at: Option<Moment>,
     /// Refuse a capture that ends in the middle of a record, instead of judging what is whole
     #[arg(long)]
     strict: bool,
@@ -71,6 +75,7 @@ impl ReplayArgs {
             inside_out: self.inside_out,
             outside_out: self.outside_out,
             bad_lines: if self.lenient { BadLines::LeaveOut } else { BadLines::Refuse },
+            at: self.at,
             strict: self.strict,
             eal: self.eal,
         };

@@ -4,7 +4,7 @@ use clap::Args;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use super::change::Moment;
+use super::change::AtRevision;
 use super::history::line;
 use super::out::print;
 use super::remote::{Remote, failure};
@@ -26,7 +26,7 @@ pub(super) struct WatchArgs {
     remote: Remote,
     /// From this revision on, of this run of the daemon if its boot id is given; else from now on
     #[arg(long, value_name = "N[@BOOT]")]
-    from: Option<Moment>,
+    from: Option<AtRevision>,
 }
 
 /// What people are told of; the rest is for programs.

@@ -27,6 +27,14 @@ pub struct Who {
     pub pid: u32,
 }
 
+impl Who {
+    /// This process.
+    #[must_use]
+    pub fn ourselves() -> Self {
+        Self { uid: rustix::process::geteuid().as_raw(), pid: std::process::id() }
+    }
+}
+
 /// What somebody did, by which call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct By {

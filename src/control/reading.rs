@@ -14,10 +14,10 @@ use serde::{Serialize, Serializer};
 use super::health;
 use super::history::{Entry, HistoryAnswer, Recall};
 use super::rpc::{
-    self, Answer, Call, Filter, Kind, LookupAnswer, Match, MethodsAnswer, PolicyAnswer, Remark, RpcError,
-    VersionAnswer, VmAnswer, VmEntry, VmsAnswer, Waiting, Wish,
+    self, Answer, Call, ExceptionEntry, ExceptionsAnswer, Filter, Kind, LookupAnswer, Match, MethodsAnswer,
+    PolicyAnswer, Remark, RpcError, VersionAnswer, VmAnswer, VmEntry, VmsAnswer, Waiting, Wish,
 };
-use crate::model::{Address, Boot, Mode, Revision, Scope, VmIndex};
+use crate::model::{Address, Boot, Mode, Moment, Revision, Scope, VmIndex};
 use crate::policy::document::{Document, Wrong};
 use crate::policy::{Settings, Tally};
 use crate::telemetry::ledger::Ledger;
@@ -88,6 +88,8 @@ pub enum Only {
     Vm(VmId),
     /// By what frames have of it, in one scope or in all.
     At(Address, Option<Scope>),
+    /// Those with exceptions.
+    Excepted,
 }
 
 /// A VM as it was taken.
@@ -116,6 +118,8 @@ pub struct Rows {
     pub boot: Boot,
     /// What decides beside the VMs.
     pub settings: Arc<Settings>,
+    /// What time it is, by the clock by which exceptions end.
+    pub now: Moment,
     /// How often numbers had been given back.
     pub retired: u64,
 }
@@ -173,6 +177,14 @@ pub fn answer(source: &impl Source, call: Call) -> Result<Answer<'_>, RpcError> 
             let matches = page.entries().map(by).collect();
             Ok(Answer::Matches(LookupAnswer { matches, revision: page.revision, boot: page.boot }))
         }
+        Call::ExceptionList { vm, after, limit } => {
+            let only = vm.clone().map_or(Only::Excepted, Only::Vm);
+            let page = source.rows(Take { only: Some(only), after, limit, ..Take::default() })?;
+            match (vm, page.rows.is_empty()) {
+                (Some(vm), true) => Err(no_vm(&vm)),
+                _ => Ok(Answer::Exceptions(exceptions(&page))),
+            }
+        }
         Call::History(recall) => {
             let (entries, more) = source.history(recall)?;
             let next = entries.last().filter(|_| more).map(|entry| entry.number);
@@ -218,6 +230,8 @@ pub fn answer(source: &impl Source, call: Call) -> Result<Answer<'_>, RpcError> 
         Call::VmSet { .. }
         | Call::VmPatch { .. }
         | Call::VmDelete { .. }
+        | Call::ExceptionAdd { .. }
+        | Call::ExceptionRemove { .. }
         | Call::Txn { .. }
         | Call::TxnEnd { .. }
         | Call::Sync(_)
@@ -229,6 +243,20 @@ pub fn answer(source: &impl Source, call: Call) -> Result<Answer<'_>, RpcError> 
 
 fn no_vm(id: &VmId) -> RpcError {
     RpcError::new(Kind::NotFound, format!("there is no VM {id}"))
+}
+
+fn exceptions(page: &Rows) -> ExceptionsAnswer {
+    let Rows { revision, boot, now, .. } = *page;
+    let left = |until: Moment| until.unix().saturating_sub(now.unix());
+    let of_vm = |row: &Row| {
+        let vm = Arc::clone(&row.vm);
+        (0..vm.exceptions.len()).filter_map(move |at| {
+            let exception = vm.exceptions.get(at)?.clone();
+            Some(ExceptionEntry { vm: vm.id.clone(), left_s: exception.until.map(left), exception })
+        })
+    };
+    let exceptions = page.rows.iter().flat_map(of_vm).collect();
+    ExceptionsAnswer { exceptions, now, next: page.next(), revision, boot }
 }
 
 /// A page of those VMs that a filter takes: all of them are looked at, a page at a time, until it is full.

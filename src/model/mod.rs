@@ -6,6 +6,8 @@ mod direction;
 mod ids;
 mod key;
 mod mac;
+mod moment;
+mod peer;
 mod role;
 mod set;
 
@@ -13,5 +15,7 @@ pub use self::direction::{Direction, Mode, Way};
 pub use self::ids::{Boot, ClassId, LinkIndex, Revision, Scope, VlanId, VmIndex};
 pub use self::key::{Address, Key};
 pub use self::mac::MacAddr;
+pub use self::moment::Moment;
+pub use self::peer::Peer;
 pub use self::role::{Principal, Role};
 pub use self::set::FrameSet;

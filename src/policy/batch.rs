@@ -107,7 +107,7 @@ impl<'a> ByClass<'a> {
     /// For a burst that enters here; nothing if more than classes decides there.
     #[inline]
     pub fn open(snapshot: Snapshot<'a>, way: Way) -> Option<Self> {
-        let Snapshot { vms, settings } = snapshot;
+        let Snapshot { vms, settings, .. } = snapshot;
         // Plain frames have no tag, so they are not refused.
         let stations = vms.stations(settings.scope(way, VlanId(0)).unwrap_or_default());
         let by_class = settings.judges(way.direction) && settings.mode == Mode::Enforce;
@@ -125,14 +125,15 @@ impl<'a> ByClass<'a> {
         Question { station: self.stations.seek(mac), address, ports: frame.ports() }
     }
 
-    /// The answer, if the MAC is a VM's and the address its own, and neither VM nor class is only watched.
+    /// The answer, if the MAC is a VM's and the address its own, and neither VM nor class is only
+    /// watched, and the VM has no exceptions.
     #[inline(always)]
     pub fn answer(&self, question: &Question) -> Option<Answer> {
         let vm = self.stations.vm(question.station)?;
         let state = self.snapshot.vms.state(vm);
         let class = self.snapshot.settings.classes.get(state.class);
         let agrees = question.address != 0 && state.ipv4.to_bits() == question.address;
-        if !agrees || state.mode != Mode::Enforce || class.mode != Mode::Enforce {
+        if !agrees || state.has_exceptions || state.mode != Mode::Enforce || class.mode != Mode::Enforce {
             return None;
         }
         let Ports { source, destination } = question.ports;

@@ -95,6 +95,14 @@ pub struct PortRange {
     pub last: u16,
 }
 
+impl PortRange {
+    /// Whether `port` is one of them.
+    #[must_use]
+    pub const fn contains(self, port: u16) -> bool {
+        self.first <= port && port <= self.last
+    }
+}
+
 impl From<u16> for PortRange {
     fn from(port: u16) -> Self {
         Self { first: port, last: port }

@@ -7,6 +7,7 @@
 
 use std::net::IpAddr;
 
+use super::grant::grant;
 use super::identity::{self, Finding, Identity, Named, Sought, vm_side};
 use super::strict::{examine_strictly, judge_strictly};
 use super::{Class, DropReason, Observed, Settings, Snapshot, Tally, Verdict};
@@ -236,7 +237,7 @@ pub(super) fn by_class(snapshot: Snapshot<'_>, case: &Case, identity: Identity) 
     let settings = snapshot.settings;
     let denial = denial(settings, &identity, case);
     let (verdict, tally) = match denial {
-        _ if is_relayed(settings, &identity, case, denial) => (Verdict::Forward, Tally::Excepted),
+        _ if grant(snapshot, &identity, case).is_some() => (Verdict::Forward, Tally::Excepted),
         None => (Verdict::Forward, Tally::Allowed),
         Some(reason) => {
             let reason = identity.finding.map_or(reason, |finding| name_drop(snapshot, &identity, case, finding));
@@ -285,19 +286,6 @@ fn rejects(settings: &Settings, identity: &Identity, case: &Case) -> bool {
 pub(super) fn matters(settings: &Settings, direction: Direction, ports: Ports) -> bool {
     settings.classes.any_closes(ports.destination)
         || (direction == Direction::Ingress && settings.classes.any_closes(ports.source))
-}
-
-/// Whether a relay covers the frame: on egress where it goes, on ingress its answers (rule 8) only.
-#[inline(always)]
-fn is_relayed(settings: &Settings, identity: &Identity, case: &Case, denial: Option<DropReason>) -> bool {
-    if settings.relays.is_empty() || case.source_routed || identity.finding.is_some_and(Finding::is_contradiction) {
-        return false;
-    }
-    let (Some(peer), Subject::Tcp(ports)) = (case.peer, case.subject) else { return false };
-    match case.direction {
-        Direction::Egress => settings.relay(peer, ports.destination).is_some(),
-        Direction::Ingress => denial != Some(DropReason::PortClosed) && settings.relay(peer, ports.source).is_some(),
-    }
 }
 
 /// The reason of a denied frame with a finding: the finding where the drop rests on it; what the class says where each VM

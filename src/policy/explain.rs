@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 
 use super::decide::{Case, Subject};
+use super::grant::{Grant, grant};
 use super::{Decision, Finding, Judgement, Settings, Snapshot, Tally, Verdict};
 use crate::model::{Direction, VmIndex, Way};
 
@@ -54,13 +55,17 @@ pub fn explain(
         }
         Decision::Judged(judgement) => {
             let mistaken = || vec!["This is not the frame that was decided about: nobody asks whose it is.".into()];
-            Case::find(snapshot, way, frame)
-                .map_or_else(mistaken, |case| judged(snapshot.settings, &case, &judgement, &facts))
+            Case::find(snapshot, way, frame).map_or_else(mistaken, |case| judged(snapshot, &case, &judgement, &facts))
         }
     }
 }
 
-fn judged(settings: &Settings, case: &Case, judgement: &Judgement, facts: &impl Fn(VmIndex) -> VmFacts) -> Vec<String> {
+fn judged(
+    snapshot: Snapshot<'_>,
+    case: &Case,
+    judgement: &Judgement,
+    facts: &impl Fn(VmIndex) -> VmFacts,
+) -> Vec<String> {
     let vm = judgement.identity.vm.map(facts);
     let verdict = match (judgement.verdict, judgement.tally) {
         (Verdict::Drop(reason), _) => {
@@ -74,12 +79,21 @@ fn judged(settings: &Settings, case: &Case, judgement: &Judgement, facts: &impl 
                 reason.meaning()
             )
         }
-        (Verdict::Forward, Tally::Excepted) => "Verdict: forwarded, because a relay covers the peer and port.".into(),
+        (Verdict::Forward, Tally::Excepted) => {
+            let because = match grant(snapshot, &judgement.identity, case) {
+                Some(Grant::Exception(exception)) => {
+                    format!("exception {} of this VM opens what is closed", exception.name)
+                }
+                Some(Grant::Relay(relay)) => format!("relay {} covers the peer and port", relay.name),
+                None => "something covered it that is over by now".into(),
+            };
+            format!("Verdict: forwarded, because {because}.")
+        }
         (Verdict::Forward, _) => "Verdict: forwarded, because nothing that the frame needs is closed.".into(),
     };
     let class = match case.subject {
         Subject::Passing(_) => "Class: none is asked for, since every frame must be who it says it is.".into(),
-        Subject::Tcp(_) | Subject::Opaque(_) => class(settings, judgement, vm.as_ref()),
+        Subject::Tcp(_) | Subject::Opaque(_) => class(snapshot.settings, judgement, vm.as_ref()),
     };
     vec![what(case), whose(case, judgement, vm.as_ref()), class, verdict]
 }

@@ -60,6 +60,8 @@ pub struct Identity {
     pub finding: Option<Finding>,
     /// The VM's own mode.
     pub mode: Mode,
+    /// The VM has exceptions.
+    pub has_exceptions: bool,
 }
 
 impl Identity {
@@ -177,7 +179,7 @@ impl Named {
 /// Reads the identity table of the contract. `named` was looked up in the same snapshot, `address` where it can be read.
 #[inline(always)]
 pub(super) fn identify(snapshot: Snapshot<'_>, address: Option<IpAddr>, named: Named) -> Identity {
-    let Snapshot { vms, settings } = snapshot;
+    let Snapshot { vms, settings, .. } = snapshot;
     let Named { station, owner } = named;
     match (station, owner) {
         (Station::Vm(a), Some(b)) if a == b => of(a, vms.state(a)),
@@ -208,7 +210,8 @@ pub(super) fn identify(snapshot: Snapshot<'_>, address: Option<IpAddr>, named: N
         },
         (Station::Router | Station::Nobody, None) => {
             let (class, mode) = (settings.unknown_class, Mode::Enforce);
-            let unknown = Identity { vm: None, class, also: [None; 2], other: None, finding: None, mode };
+            let unknown =
+                Identity { vm: None, class, also: [None; 2], other: None, finding: None, mode, has_exceptions: false };
             if address.is_some() { unknown } else { missing_evidence(unknown) }
         }
     }
@@ -217,7 +220,8 @@ pub(super) fn identify(snapshot: Snapshot<'_>, address: Option<IpAddr>, named: N
 /// The evidence agrees.
 #[inline]
 fn of(vm: VmIndex, state: VmState) -> Identity {
-    Identity { vm: Some(vm), class: state.class, also: [None; 2], other: None, finding: None, mode: state.mode }
+    let VmState { class, mode, has_exceptions, .. } = state;
+    Identity { vm: Some(vm), class, also: [None; 2], other: None, finding: None, mode, has_exceptions }
 }
 
 /// Nothing confirms `identity`: what `restricted` closes is closed too.

@@ -10,6 +10,8 @@
 //! - *The unknown class* in monitor mode watches unknown frames too: nothing contradicts them.
 //! - *A relay* covers an unrestricted VM's frames as well (the first match decides, so they count as `excepted`). On
 //!   ingress it covers its answers only: it never opens a VM's own closed port.
+//! - *An exception* covers a frame to which something is closed, and opens all of that; so `excepted` says how often one was
+//!   needed. It is a privilege of its VM and needs, unlike a relay, evidence that agrees.
 //! - *Addresses of an opaque frame can be read* when the IP version is right and the fixed header is there. Where they
 //!   cannot, a router's or an unlisted MAC names nobody: what `restricted` closes is closed beside the unknown class.
 //! - *A VM that lists no address* is known by its MAC alone, from a link-local address (fe80::/10) too.
@@ -19,7 +21,9 @@ mod batch;
 mod class;
 mod decide;
 pub mod document;
+mod exception;
 mod explain;
+mod grant;
 mod guards;
 mod identity;
 mod record;
@@ -34,6 +38,9 @@ mod verdict;
 pub use batch::{ByClass, Question, Sieved, sieve};
 pub use class::{Class, Classes, PortRange, PortSet, RESTRICTED, TooManyClasses, UNRESTRICTED};
 pub use decide::{Case, Decision, Examined, Judgement, Subject, decide, examine, judge};
+#[cfg(test)]
+pub use exception::Wanted;
+pub use exception::{Exception, Exceptions, Opens};
 pub use explain::{ClassBecause, VmFacts, explain};
 pub use guards::{Guard, Guards};
 pub use identity::{Finding, Named, Sought};
@@ -42,6 +49,6 @@ pub use relay::Relay;
 pub use routers::{LinkRouter, Routers};
 pub use scopes::VlanScopes;
 pub use settings::{Deny, IdentityLevel, Origin, PublicIpv4, RejectRate, Settings};
-pub use snapshot::{Reader, Snapshot};
+pub use snapshot::{Reader, Rules, Snapshot};
 pub use strict::{examine_strictly, judge_strictly};
 pub use verdict::{DropReason, Observed, Tally, Verdict};

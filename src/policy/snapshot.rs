@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::Settings;
+use super::{Exceptions, Settings};
 use crate::sync::published::Subscriber;
 use crate::table::{self, VmSnapshot};
 
@@ -13,20 +13,31 @@ pub struct Snapshot<'a> {
     pub vms: VmSnapshot<'a>,
     /// What decides beside them.
     pub settings: &'a Settings,
+    /// What some of them may do all the same.
+    pub exceptions: &'a Exceptions,
+}
+
+/// What is published beside the VMs' table.
+#[derive(Clone, Debug)]
+pub struct Rules {
+    /// What decides beside the VMs.
+    pub settings: Arc<Settings>,
+    /// What some of them may do all the same.
+    pub exceptions: Arc<Exceptions>,
 }
 
 /// What a worker reads by: made once per worker, moved to its thread, never shared.
 #[derive(Debug)]
 pub struct Reader {
     vms: table::Reader,
-    settings: Subscriber<Arc<Settings>>,
+    rules: Subscriber<Rules>,
 }
 
 impl Reader {
-    /// Of a table and the settings that are published with it.
+    /// Of a table and the rules that are published with it.
     #[must_use]
-    pub fn new(vms: table::Reader, settings: Subscriber<Arc<Settings>>) -> Self {
-        Self { vms, settings }
+    pub fn new(vms: table::Reader, rules: Subscriber<Rules>) -> Self {
+        Self { vms, rules }
     }
 
     /// From now on changes wait for this reader. [`snapshot`](Self::snapshot) does it too where it has to.
@@ -42,8 +53,9 @@ impl Reader {
     /// The newest state. Gives up the one before, which therefore must be gone.
     #[inline]
     pub fn snapshot(&mut self) -> Snapshot<'_> {
-        let Self { vms, settings } = self;
-        let vms = vms.snapshot_with(|generation| settings.advance(generation));
-        Snapshot { vms, settings: settings.value() }
+        let Self { vms, rules } = self;
+        let vms = vms.snapshot_with(|generation| rules.advance(generation));
+        let Rules { settings, exceptions } = rules.value();
+        Snapshot { vms, settings, exceptions }
     }
 }

@@ -8,13 +8,13 @@ use std::sync::Arc;
 use redb::{Database, DatabaseError, ReadableDatabase, ReadableTable, ReadableTableMetadata, TableDefinition};
 
 use super::record::{self, Before};
-use crate::model::Revision;
+use crate::model::{Moment, Revision};
 use crate::policy::document::Document;
 use crate::vm::record::{Vm, VmId, VmSet};
 
 /// How the tables are laid out. Earlier formats are read, and become this one by the next change: 1 has no policy, 1 and 2 have
-/// nothing before an unconfirmed change. Others are not read.
-pub const FORMAT: u64 = 3;
+/// nothing before an unconfirmed change, 1 to 3 no exceptions and no clock. Others are not read.
+pub const FORMAT: u64 = 4;
 /// The oldest format that is read.
 const FORMAT_OLDEST: u64 = 1;
 
@@ -32,6 +32,8 @@ const FORMAT_POLICY: u64 = 2;
 const FORMAT_BEFORE: u64 = 3;
 const FORMAT_KEY: &str = "format";
 const REVISION_KEY: &str = "revision";
+/// The latest time that was seen, in seconds since 1970.
+const CLOCK_KEY: &str = "clock";
 
 /// Bytes of the file that are kept in memory; the database would take a GiB.
 const CACHE_BYTES: usize = 32 << 20;
@@ -86,6 +88,9 @@ pub struct Summary {
     /// Whether a change of it waits to be confirmed.
     #[serde(default)]
     pub unconfirmed: bool,
+    /// The latest time that was seen.
+    #[serde(default)]
+    pub clock: Option<Moment>,
 }
 
 /// What is to be written.
@@ -97,6 +102,8 @@ pub struct Differences {
     pub policy: Option<Option<Document>>,
     /// What was before a change that waits to be confirmed now, or that none does any more; nothing if that is as it was.
     pub before: Option<Option<Before>>,
+    /// What time it is; nothing if nobody says so.
+    pub clock: Option<Moment>,
 }
 
 impl Differences {
@@ -105,6 +112,7 @@ impl Differences {
         self.vms.append(&mut later.vms);
         self.policy = later.policy.take().or(self.policy.take());
         self.before = later.before.take().or(self.before.take());
+        self.clock = later.clock.take().or(self.clock.take());
     }
 
     /// Forgets all of it.
@@ -177,6 +185,9 @@ impl File {
             let mut numbers = transaction.open_table(NUMBERS)?;
             numbers.insert(FORMAT_KEY, FORMAT)?;
             numbers.insert(REVISION_KEY, revision.0)?;
+            if let Some(clock) = differences.clock {
+                numbers.insert(CLOCK_KEY, clock.unix())?;
+            }
         }
         transaction.commit()?;
         Ok(())
@@ -208,11 +219,12 @@ impl File {
                 _ => Ok(false),
             };
             let (policy, before) = (has(POLICY, FORMAT_POLICY)?, has(BEFORE, FORMAT_BEFORE)?);
-            Ok((format, number(REVISION_KEY)?, transaction.open_table(VMS)?.len()?, policy, before))
+            let (revision, clock) = (number(REVISION_KEY)?, number(CLOCK_KEY)?.map(Moment::of_unix));
+            Ok((format, revision, transaction.open_table(VMS)?.len()?, policy, before, clock))
         };
         match read().map_err(of)? {
-            (Some(format @ FORMAT_OLDEST..=FORMAT), Some(revision), vms, policy, unconfirmed) => {
-                Ok(Summary { format, revision: Revision(revision), vms, policy, unconfirmed })
+            (Some(format @ FORMAT_OLDEST..=FORMAT), Some(revision), vms, policy, unconfirmed, clock) => {
+                Ok(Summary { format, revision: Revision(revision), vms, policy, unconfirmed, clock })
             }
             (Some(format), ..) if !(FORMAT_OLDEST..=FORMAT).contains(&format) => {
                 Err(FileError::Format { path: self.path.clone(), format })

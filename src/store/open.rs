@@ -7,7 +7,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::file::{self, File, FileError, Summary};
 use super::record::Before;
-use crate::model::Revision;
+use crate::model::{Moment, Revision};
 use crate::policy::document::Document;
 use crate::vm::record::VmSet;
 
@@ -46,6 +46,8 @@ pub struct Opened {
     pub before: Option<Before>,
     /// The revision of the last change.
     pub revision: Revision,
+    /// The latest time that was seen.
+    pub clock: Option<Moment>,
     /// Both files, as far as they can be written now; none at all if something may lie there that cannot be got at.
     pub files: Option<[Place; 2]>,
     /// What somebody should know.
@@ -89,8 +91,19 @@ pub fn open(path: &Path, examine: impl Fn(&Path) -> Examined + Sync) -> Opened {
         _ => None,
     });
     let (known, better) = if two > one { (two, second) } else { (one, first) };
-    let revision = known.unwrap_or_default();
-    let mut opened = Opened { vms: Vec::new(), policy: None, before: None, revision, files: None, alarms: Vec::new() };
+    let clock = found.iter().filter_map(|found| match found {
+        Some(Examined::Good(summary)) => summary.clock,
+        _ => None,
+    });
+    let mut opened = Opened {
+        vms: Vec::new(),
+        policy: None,
+        before: None,
+        revision: known.unwrap_or_default(),
+        clock: clock.max(),
+        files: None,
+        alarms: Vec::new(),
+    };
     opened.make_room([first, second], &found);
     let out_of_reach = found.iter().any(|found| matches!(found, Some(Examined::OutOfReach(_))));
     match known {

@@ -8,11 +8,16 @@ use std::sync::Arc;
 use super::file::{self, File, FileError};
 use super::open::{Examined, Opened, copy_of, open};
 use super::writer::Store;
-use crate::model::{Mode, Revision, VmIndex};
+use crate::model::{Mode, Moment, Revision, VmIndex};
 use crate::policy::document::Document;
 use crate::policy::{Origin, Settings};
 use crate::vm::journal::{Committed, Journal, VmChange, WayBack};
 use crate::vm::record::{Vm, VmId, VmSet};
+
+/// When changes are committed here.
+fn at() -> Moment {
+    Moment::of_unix(1_000)
+}
 
 fn vm(id: &str, class: &str) -> Arc<Vm> {
     let json = format!(r#"{{"id":"{id}","ips":["10.0.0.{}"],"class":"{class}"}}"#, id.len());
@@ -68,9 +73,9 @@ impl Folder {
 /// Three VMs at revision 4: one changed, one forgotten.
 fn written(path: &Path) {
     let (mut store, ..) = begin(path);
-    assert!(store.commit(&[change(1, "a", Some(vm("a", "x"))), change(2, "bb", Some(vm("bb", "x")))]));
-    assert!(store.commit(&[change(3, "a", Some(vm("a", "restricted")))]));
-    assert!(store.commit(&[change(4, "ccc", Some(vm("ccc", "x"))), change(5, "bb", None)]));
+    assert!(store.commit(&[change(1, "a", Some(vm("a", "x"))), change(2, "bb", Some(vm("bb", "x")))], at()));
+    assert!(store.commit(&[change(3, "a", Some(vm("a", "restricted")))], at()));
+    assert!(store.commit(&[change(4, "ccc", Some(vm("ccc", "x"))), change(5, "bb", None)], at()));
 }
 
 const WRITTEN: [(&str, &str); 2] = [("a", "restricted"), ("ccc", "x")];
@@ -89,13 +94,31 @@ fn what_was_committed_is_there_at_the_next_start() {
 }
 
 #[test]
+fn the_latest_time_that_was_seen_is_there_at_the_next_start() {
+    let folder = Folder::new();
+    written(&folder.store());
+    for seconds in [1_000, 2_000, 2_060] {
+        let (mut store, _, opened) = begin(&folder.store());
+        assert_eq!((opened.clock, opened.revision), (Some(Moment::of_unix(seconds)), Revision(5)));
+        // Also without a change.
+        store.note(Moment::of_unix(if seconds == 1_000 { 2_000 } else { 2_060 }));
+        drop(store);
+        for path in [folder.store(), copy_of(&folder.store())] {
+            assert_eq!(file::examine(&path).unwrap().revision, Revision(5), "{}", path.display());
+        }
+    }
+    std::fs::remove_file(folder.store()).unwrap();
+    assert_eq!(open(&folder.store(), examine).clock, Some(Moment::of_unix(2_060)), "either file has it");
+}
+
+#[test]
 fn the_file_with_the_higher_revision_is_believed_and_copied() {
     for behind in [folder_path as fn(&Path) -> PathBuf, copy_of] {
         let folder = Folder::new();
         written(&folder.store());
         let old = std::fs::read(behind(&folder.store())).unwrap();
         let (mut store, ..) = begin(&folder.store());
-        assert!(store.commit(&[change(6, "a", None)]));
+        assert!(store.commit(&[change(6, "a", None)], at()));
         drop(store);
         std::fs::write(behind(&folder.store()), &old).unwrap();
         let (_store, known, opened) = begin(&folder.store());
@@ -135,7 +158,7 @@ fn starts_with(damage: &[u8], what: &str) {
         }
         // And from here it goes on.
         let mut store = Store::start(opened.files.unwrap(), opened.revision).unwrap();
-        assert!(store.commit(&[change(opened.revision.0 + 1, "dddd", Some(vm("dddd", "x")))]), "{what}");
+        assert!(store.commit(&[change(opened.revision.0 + 1, "dddd", Some(vm("dddd", "x")))], at()), "{what}");
         drop(store);
         let again = open(&folder.store(), examine);
         assert_eq!((again.vms.len(), again.alarms.len()), (known.len() + 1, 0), "{what}");
@@ -174,7 +197,7 @@ fn what_a_killed_process_leaves_behind_is_good() {
             let mut change = change(revision, &id, (kind > 4).then(|| vm(&id, "restricted")));
             change.settings = (kind < 3).then(|| [settings(kind > 1), settings(kind < 2)]);
             change.way_back = [WayBack::Same, WayBack::Kept, WayBack::Dropped][usize::try_from(way_back % 3).unwrap()];
-            assert!(store.commit(&[change]));
+            assert!(store.commit(&[change], at()));
             // The files as they are at this moment; the first is written before the second.
             killed = [path.clone(), copy_of(&path)].map(|path| std::fs::read(path).unwrap()).to_vec();
             assert_eq!(examine_bytes(&folder, &killed[0]), Some(revision), "life {life}");
@@ -304,15 +327,15 @@ fn a_policy_is_kept_until_it_is_the_configurations_again() {
     let kept = Document::of(&Settings { mode: Mode::Monitor, ..Settings::default() });
     let (mut store, ..) = begin(&folder.store());
     // In one group with what comes after it.
-    assert!(store.commit(&[policy(1, Origin::Socket), change(2, "a", Some(vm("a", "x")))]));
+    assert!(store.commit(&[policy(1, Origin::Socket), change(2, "a", Some(vm("a", "x")))], at()));
     drop(store);
     let (mut store, _, opened) = begin(&folder.store());
     assert_eq!((opened.policy, opened.revision), (Some(kept), Revision(2)));
-    assert!(store.commit(&[change(3, "a", None)]), "what is not about it leaves it alone");
+    assert!(store.commit(&[change(3, "a", None)], at()), "what is not about it leaves it alone");
     drop(store);
     assert!(file::examine(&folder.store()).unwrap().policy);
     let (mut store, ..) = begin(&folder.store());
-    assert!(store.commit(&[policy(4, Origin::Configuration)]));
+    assert!(store.commit(&[policy(4, Origin::Configuration)], at()));
     drop(store);
     assert_eq!(begin(&folder.store()).2.policy, None);
 }
@@ -333,7 +356,7 @@ fn without_a_folder_changes_are_not_durable_until_there_is_one() {
     let mut opened = open(&path, examine);
     assert_eq!(opened.alarms.len(), 2);
     let mut store = Store::start(opened.files.take().unwrap(), opened.revision).unwrap();
-    assert!(!store.commit(&[change(1, "a", Some(vm("a", "x")))]));
+    assert!(!store.commit(&[change(1, "a", Some(vm("a", "x")))], at()));
     let report = store.report().unwrap();
     assert_eq!((report.durable, report.copies), (false, 0));
     assert!(report.trouble.is_some());
@@ -344,9 +367,10 @@ fn without_a_folder_changes_are_not_durable_until_there_is_one() {
 }
 
 /// Files that earlier versions wrote, by their format. A new format comes with a new one here, and with whatever reads the old.
-const EARLIER: [(u64, &[u8]); 2] = [
+const EARLIER: [(u64, &[u8]); 3] = [
     (1, include_bytes!("../../tests/corpus/store/format-1.redb.gz")),
     (2, include_bytes!("../../tests/corpus/store/format-2.redb.gz")),
+    (3, include_bytes!("../../tests/corpus/store/format-3.redb.gz")),
 ];
 
 #[test]
@@ -365,7 +389,7 @@ fn every_format_so_far_is_read() {
         let expected = expected.map(|json| serde_json::from_str::<VmSet>(json).unwrap().onto(None).unwrap());
         assert_eq!(known.into_values().collect::<Vec<_>>(), expected, "format {format}");
         assert_eq!((opened.policy.is_some(), opened.before), (format > 1, None), "format {format}");
-        assert!(store.commit(&[change(4, "web1", None)]), "format {format}");
+        assert!(store.commit(&[change(4, "web1", None)], at()), "format {format}");
     }
     assert_eq!(EARLIER.last().unwrap().0 + 1, file::FORMAT, "the present one is read all the time");
 }

@@ -10,7 +10,7 @@ use tracing::{error, info};
 use super::file::{self, Differences, File};
 use super::open::Place;
 use super::record::Before;
-use crate::model::Revision;
+use crate::model::{Moment, Revision};
 use crate::policy::Origin;
 use crate::policy::document::Document;
 use crate::vm::journal::{Committed, Journal, JournalReport, WayBack};
@@ -79,7 +79,12 @@ impl Store {
 }
 
 impl Journal for Store {
-    fn commit(&mut self, changes: &[Committed]) -> bool {
+    fn note(&mut self, now: Moment) {
+        self.shared.lock().pending.clock = Some(now);
+        self.shared.moved.notify_all();
+    }
+
+    fn commit(&mut self, changes: &[Committed], now: Moment) -> bool {
         let Some(newest) = changes.last() else { return self.report().is_some_and(|report| report.durable) };
         let mut state = self.shared.lock();
         for change in changes.iter().flat_map(|change| &change.vms) {
@@ -96,6 +101,7 @@ impl Journal for Store {
             None => {}
         }
         state.wanted = newest.revision;
+        state.pending.clock = Some(now);
         self.shared.moved.notify_all();
         let deadline = Instant::now() + self.patience;
         // The disk may be done, have failed, or hang.
@@ -184,7 +190,8 @@ impl Writer {
             let now = Instant::now();
             let due = self.again.map(|(at, _)| at.saturating_duration_since(now));
             let mend = due.is_some_and(|left| left.is_zero()) || state.quit;
-            if mend || (state.wanted > self.revision && self.any_open()) {
+            let asked = state.wanted > self.revision || state.pending.clock.is_some();
+            if mend || (asked && self.any_open()) {
                 differences.append(&mut state.pending);
                 return Turn { wanted: state.wanted, quit: state.quit, mend };
             }
@@ -215,7 +222,7 @@ impl Writer {
     /// Brings what is open to a revision. Whether anything is.
     fn write(&mut self, wanted: Revision, differences: &Differences, trouble: &mut Option<String>) -> bool {
         let mut behind = [false; 2];
-        if wanted > self.revision {
+        if wanted > self.revision || differences.clock.is_some() {
             for (place, behind) in self.files.iter_mut().zip(&mut behind) {
                 let Some(file) = &mut place.file else { continue };
                 if let Err(error) = file.write(differences, wanted) {

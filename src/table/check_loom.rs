@@ -27,7 +27,15 @@ fn ip() -> Key {
 fn state(class: u8) -> VmState {
     // Class and address lie in different words: they must not tear.
     let ipv4 = Ipv4Addr::from_bits(class.into());
-    VmState { class: ClassId(class), mode: Mode::Enforce, lists_macs: true, lists_ipv4: true, lists_ipv6: false, ipv4 }
+    VmState {
+        class: ClassId(class),
+        mode: Mode::Enforce,
+        lists_macs: true,
+        lists_ipv4: true,
+        lists_ipv6: false,
+        has_exceptions: false,
+        ipv4,
+    }
 }
 
 fn explore(preemptions: usize, model: impl Fn() + Sync + Send + 'static) {

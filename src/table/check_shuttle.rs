@@ -23,7 +23,15 @@ fn state(class: u64) -> VmState {
     let class = (class & 0xff) as u8;
     // Class and address lie in different words: they must not tear.
     let ipv4 = Ipv4Addr::from_bits(class.into());
-    VmState { class: ClassId(class), mode: Mode::Enforce, lists_macs: true, lists_ipv4: false, lists_ipv6: false, ipv4 }
+    VmState {
+        class: ClassId(class),
+        mode: Mode::Enforce,
+        lists_macs: true,
+        lists_ipv4: false,
+        lists_ipv6: false,
+        has_exceptions: false,
+        ipv4,
+    }
 }
 
 /// Every MAC belongs to VM (generation + n) mod 3, or is gone where that is 2; VM 0's class is the generation.

@@ -179,6 +179,8 @@ pub struct VmState {
     pub lists_ipv4: bool,
     /// The inventory lists at least one IPv6 address or prefix.
     pub lists_ipv6: bool,
+    /// It has exceptions, over or not.
+    pub has_exceptions: bool,
     /// An IPv4 address that the inventory lists in full length, so that a frame which comes from it needs no look-up by
     /// address; 0.0.0.0, which no inventory lists, if there is none.
     pub ipv4: Ipv4Addr,
@@ -386,6 +388,7 @@ const MONITOR: u32 = 1 << 8;
 const LISTS_MACS: u32 = 1 << 9;
 const LISTS_IPV4: u32 = 1 << 10;
 const LISTS_IPV6: u32 = 1 << 11;
+const HAS_EXCEPTIONS: u32 = 1 << 12;
 
 /// One half of each state word. What was never set is 0: restricted, enforced, listing nothing.
 fn pack(state: VmState) -> [u32; 2] {
@@ -394,7 +397,8 @@ fn pack(state: VmState) -> [u32; 2] {
         | flag(state.mode == Mode::Monitor, MONITOR)
         | flag(state.lists_macs, LISTS_MACS)
         | flag(state.lists_ipv4, LISTS_IPV4)
-        | flag(state.lists_ipv6, LISTS_IPV6);
+        | flag(state.lists_ipv6, LISTS_IPV6)
+        | flag(state.has_exceptions, HAS_EXCEPTIONS);
     [flags, state.ipv4.to_bits()]
 }
 
@@ -406,6 +410,7 @@ fn unpack(flags: u32, ipv4: u32) -> VmState {
         lists_macs: flags & LISTS_MACS != 0,
         lists_ipv4: flags & LISTS_IPV4 != 0,
         lists_ipv6: flags & LISTS_IPV6 != 0,
+        has_exceptions: flags & HAS_EXCEPTIONS != 0,
         ipv4: Ipv4Addr::from_bits(ipv4),
     }
 }

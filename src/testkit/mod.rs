@@ -22,5 +22,5 @@ pub use frame::{ETHERTYPES_OF_TAGS, FrameBuilder, frame};
 pub use neighbours::link_layer_option;
 pub use station::{GATEWAY_MAC, NOBODY, PEER, RELAY, ROUTER_MAC, Station, VM_A, VM_B, VM_C, VM_D};
 pub use world::{
-    Answer, Run, World, WorldBuilder, allowed, denied, drops, excepted, passes, world, would_deny, would_drop,
+    Answer, NOW, Run, World, WorldBuilder, allowed, denied, drops, excepted, passes, world, would_deny, would_drop,
 };

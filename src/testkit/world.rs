@@ -2,10 +2,11 @@
 
 use std::net::IpAddr;
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
+use std::time::Duration;
 
 use crossbeam::utils::CachePadded;
-use quanta::Clock;
 
 use super::station::Station;
 use crate::config::{Config, Link};
@@ -18,12 +19,15 @@ use crate::policy::{
 use crate::port::memory::{Burst, Frame, Sink, Source};
 use crate::table::Capacity;
 use crate::telemetry::counters::{Block, LaneCounts, VmCounts};
+use crate::vm::clock::Clock;
 use crate::vm::edit::Edit;
 use crate::vm::record::VmSet;
 use crate::vm::registry::Registry;
 
 const LINK: LinkIndex = LinkIndex(0);
 const VMS_MAX: u32 = 64;
+/// When a world begins.
+pub const NOW: &str = "2026-12-01T10:00:00Z";
 
 /// A world in the making: configuration and VMs.
 #[derive(Clone, Debug)]
@@ -65,6 +69,13 @@ impl WorldBuilder {
     pub fn monitored(self, vm: Station) -> Self {
         let Station { id, mac, ipv4, ipv6 } = vm;
         self.vm(&format!(r#"{{"id":"{id}","macs":["{mac}"],"ips":["{ipv4}","{ipv6}"],"mode":"monitor"}}"#))
+    }
+
+    /// A VM without a public IPv4 address that may do some things all the same: exceptions, as JSON.
+    #[must_use]
+    pub fn restricted_but(self, vm: Station, exceptions: &str) -> Self {
+        let Station { id, mac, ipv4, ipv6 } = vm;
+        self.vm(&format!(r#"{{"id":"{id}","macs":["{mac}"],"ips":["{ipv4}","{ipv6}"],"exceptions":{exceptions}}}"#))
     }
 
     /// Any VM, as a line of JSON.
@@ -208,6 +219,8 @@ impl WorldBuilder {
 pub struct World {
     /// The VMs, and what decides beside them.
     pub registry: Registry,
+    /// Its clock, which stands still unless somebody moves it.
+    time: Arc<quanta::Mock>,
 }
 
 /// What became of one frame, everything the box says about it.
@@ -262,9 +275,16 @@ impl World {
             ..settings
         };
         let capacity = Capacity { vms: VMS_MAX, keys: VMS_MAX * 8 };
-        let (mut registry, _) = Registry::create(capacity, 0, settings).unwrap();
+        let (steady, time) = quanta::Clock::mock();
+        let clock = Clock::at(NOW.parse().unwrap(), steady);
+        let (mut registry, _) = Registry::create(capacity, 0, settings, clock).unwrap();
         registry.apply(vms.into_iter().map(Edit::Set)).unwrap_or_else(|(at, error)| panic!("VM {at}: {error}"));
-        Self { registry }
+        Self { registry, time }
+    }
+
+    /// Lets time pass.
+    pub fn wait(&self, time: Duration) {
+        self.time.increment(time);
     }
 
     /// What decides.
@@ -370,7 +390,7 @@ impl World {
     pub fn replies(&self, frames: impl IntoIterator<Item = Frame>) -> Run {
         let frames: Vec<Frame> = frames.into_iter().collect();
         let silent = self.run(Direction::Egress, frames.iter().cloned(), usize::MAX);
-        let rejecter = Rejecter::create(1, VMS_MAX as usize, Clock::mock().0).unwrap();
+        let rejecter = Rejecter::create(1, VMS_MAX as usize, quanta::Clock::mock().0).unwrap();
         let pipeline = Pipeline::new((), rejecter);
         let (run, _) = self.run_with(Direction::Egress, frames, usize::MAX, pipeline);
         assert_eq!((&run.sent, run.lane.drops), (&silent.sent, silent.lane.drops), "answers change nothing else");
@@ -421,7 +441,7 @@ pub fn denied(vm: Station, reason: DropReason) -> Answer {
     Answer { tally: Some((vm.id.into(), Tally::Denied)), ..drops(reason) }
 }
 
-/// Covered by a relay.
+/// Covered by a relay or an exception.
 #[must_use]
 pub fn excepted(vm: Station) -> Answer {
     Answer { tally: Some((vm.id.into(), Tally::Excepted)), ..passes() }.observing(Observed::Excepted)

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use ipnet::IpNet;
 
 use super::edit::{Edit, EditError};
-use super::record::{Etag, Vm, VmId};
+use super::record::{Etag, Exception, Vm, VmId, VmPatch};
 use super::truth::Truth;
 use crate::model::{ClassId, Key, VmIndex};
 use crate::policy::{PublicIpv4, Settings};
@@ -100,7 +100,10 @@ impl Draft {
                 }
                 Edit::Set(set) => Some(set.onto(now.map(Arc::as_ref)).map_err(|error| (at, error.into()))?),
                 Edit::Patch(id, patch) => match now {
-                    Some(now) => Some(patch.onto(now).map_err(|error| (at, error.into()))?),
+                    Some(now) => {
+                        not_over(truth, &id, &patch).map_err(|error| (at, error))?;
+                        Some(patch.onto(now).map_err(|error| (at, error.into()))?)
+                    }
                     None => return Err((at, EditError::NotFound(id))),
                 },
                 Edit::Delete(_) | Edit::Policy(_) | Edit::Settings(_) | Edit::If(..) => None,
@@ -153,17 +156,21 @@ impl Draft {
         for step in &self.steps {
             if let Some(new) = &step.new {
                 class(settings, new).map_err(|error| (step.at, error))?;
+                new.classes()
+                    .try_for_each(|name| find(settings, new, name).map(drop))
+                    .map_err(|error| (step.at, error))?;
             }
         }
         let Some((at, new)) = &self.settings else { return Ok(()) };
         let changed: HashSet<&VmId> = self.steps.iter().map(|step| &step.id).collect();
         for gone in truth.settings.classes.iter().filter(|old| new.classes.find(&old.name).is_none()) {
             // VMs that this change touches were checked above.
-            let touched = |step: &&Step| step.old.as_ref().is_some_and(|(_, vm)| vm.class.as_ref() == Some(&gone.name));
+            let speaks = |vm: &Vm| vm.classes().any(|class| class == gone.name);
+            let touched = |step: &&Step| step.old.as_ref().is_some_and(|(_, vm)| speaks(vm));
             let count = truth.uses(&gone.name) - self.steps.iter().filter(touched).count();
             if count > 0 {
                 let has = |(id, _): &(&VmId, &VmIndex)| {
-                    !changed.contains(id) && truth.get(id).is_some_and(|(_, vm)| vm.class.as_ref() == Some(&gone.name))
+                    !changed.contains(id) && truth.get(id).is_some_and(|(_, vm)| speaks(vm))
                 };
                 if let Some((vm, _)) = truth.ids.iter().find(has) {
                     return Err((*at, EditError::ClassInUse { class: gone.name.clone(), vm: vm.clone(), count }));
@@ -254,17 +261,36 @@ impl Draft {
     }
 }
 
+/// Nobody adds an exception that is over already: that is a slip.
+fn not_over(truth: &Truth, vm: &VmId, patch: &VmPatch) -> Result<(), EditError> {
+    let ends = |one: &Exception| Some((one.name.clone(), one.until?));
+    let mut ends = patch.add_exceptions.iter().filter_map(ends).peekable();
+    if ends.peek().is_none() {
+        return Ok(());
+    }
+    let now = truth.clock.now();
+    match ends.find(|(_, until)| *until <= now) {
+        Some((name, until)) => Err(EditError::Over { vm: vm.clone(), name, until, now }),
+        None => Ok(()),
+    }
+}
+
 /// The class of a VM under these settings.
 pub(super) fn class(settings: &Settings, vm: &Vm) -> Result<ClassId, EditError> {
     match (&vm.class, vm.public_ipv4) {
-        (Some(name), _) => settings.classes.find(name).ok_or_else(|| {
-            let mut known: Vec<String> = settings.classes.iter().map(|class| class.name.clone()).collect();
-            known.sort_unstable();
-            EditError::UnknownClass { vm: vm.id.clone(), class: name.chars().take(64).collect(), known }
-        }),
+        (Some(name), _) => find(settings, vm, name),
         (None, Some(_)) => Ok(ClassId::UNRESTRICTED),
         (None, None) => Ok(ClassId::RESTRICTED),
     }
+}
+
+/// The class of a name that a VM speaks of.
+fn find(settings: &Settings, vm: &Vm, name: &str) -> Result<ClassId, EditError> {
+    settings.classes.find(name).ok_or_else(|| {
+        let mut known: Vec<String> = settings.classes.iter().map(|class| class.name.clone()).collect();
+        known.sort_unstable();
+        EditError::UnknownClass { vm: vm.id.clone(), class: name.chars().take(64).collect(), known }
+    })
 }
 
 /// What leads to a VM.

@@ -4,8 +4,8 @@ use std::fmt;
 use std::sync::Arc;
 
 use super::policy::PolicyEdit;
-use super::record::{Etag, RecordError, Vm, VmId, VmPatch, VmSet};
-use crate::model::{Key, MacAddr, Revision, Scope, VmIndex};
+use super::record::{Etag, Exception, ExceptionName, RecordError, Vm, VmId, VmPatch, VmSet};
+use crate::model::{Key, MacAddr, Moment, Revision, Scope, VmIndex};
 use crate::policy::document::Wrong;
 use crate::policy::{Settings, TooManyClasses};
 use crate::table::{NotSettled, TableError};
@@ -30,6 +30,18 @@ pub enum Edit {
 }
 
 impl Edit {
+    /// Lets a VM do something all the same, in place of another exception of that name.
+    #[must_use]
+    pub fn except(vm: VmId, exception: Exception) -> Self {
+        Self::Patch(vm, VmPatch { add_exceptions: vec![exception], ..VmPatch::default() })
+    }
+
+    /// Takes exceptions from a VM, as far as it has them.
+    #[must_use]
+    pub fn no_more(vm: VmId, names: Vec<ExceptionName>) -> Self {
+        Self::Patch(vm, VmPatch { del_exceptions: names, ..VmPatch::default() })
+    }
+
     /// The VM it is about, if it is about one.
     #[must_use]
     pub fn id(&self) -> Option<&VmId> {
@@ -91,7 +103,7 @@ pub enum EditError {
     /// A policy that cannot be.
     #[error("{}", sentences(.0))]
     Policy(Vec<Wrong>),
-    /// A class that VMs have would be gone.
+    /// A class that VMs have, or that their exceptions speak of, would be gone.
     #[error("class `{class}` cannot be removed: VM {vm} has it{}", others(*count))]
     ClassInUse {
         /// Which.
@@ -104,6 +116,20 @@ pub enum EditError {
     /// More classes than there are numbers for.
     #[error(transparent)]
     Classes(#[from] TooManyClasses),
+    /// An exception that is over before it begins.
+    #[error(
+        "VM {vm}: exception {name} would be over already: it is to end at {until}, and it is {now} by the box's clock"
+    )]
+    Over {
+        /// Whose.
+        vm: VmId,
+        /// Which.
+        name: ExceptionName,
+        /// As asked.
+        until: Moment,
+        /// As the box has it.
+        now: Moment,
+    },
     /// A patch for nobody.
     #[error("there is no VM {0}")]
     NotFound(VmId),

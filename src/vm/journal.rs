@@ -7,7 +7,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use super::record::{Vm, VmId};
-use crate::model::{Revision, VmIndex};
+use crate::model::{Moment, Revision, VmIndex};
 use crate::policy::Settings;
 
 /// One change as it is committed: what each VM was and is, in the order of their ids.
@@ -60,9 +60,12 @@ impl VmChange {
 
 /// Writes changes down.
 pub trait Journal: fmt::Debug + Send {
-    /// Writes these changes, in order. Whether they outlast the process from now on; what cannot be written now is written
+    /// Writes down what time it is, and waits for nobody: exceptions must not last longer because a clock was set back
+    /// while the process was not there.
+    fn note(&mut self, now: Moment);
+    /// Writes these changes, in order, and what time it is. Whether they outlast the process from now on; what cannot be written now is written
     /// later, if it can be. Nobody who may send spam goes on because a disk is full.
-    fn commit(&mut self, changes: &[Committed]) -> bool;
+    fn commit(&mut self, changes: &[Committed], now: Moment) -> bool;
 
     /// How it is; nothing if nothing is ever written.
     fn report(&self) -> Option<JournalReport>;
@@ -89,7 +92,9 @@ pub struct NoJournal {
 }
 
 impl Journal for NoJournal {
-    fn commit(&mut self, _: &[Committed]) -> bool {
+    fn note(&mut self, _: Moment) {}
+
+    fn commit(&mut self, _: &[Committed], _: Moment) -> bool {
         false
     }
 

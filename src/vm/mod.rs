@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`record`], [`lines`] | a VM as people and programs write it, alone and by the file |
 //! | [`registry`] | the one writer: stages changes, publishes them, knows when they are in force |
+//! | [`clock`] | what time it is, for what ends at a moment |
 //! | [`confirm`] | a change that is undone by itself unless somebody confirms it |
 //! | [`edit`] | what a change is made of, and why one is refused |
 //! | [`policy`] | a change of policy |
@@ -12,6 +13,7 @@
 //! | [`lift`] | what would let a denied frame through |
 //! | [`journal`] | where changes are written before any worker sees them |
 
+pub mod clock;
 pub mod confirm;
 mod draft;
 pub mod edit;

@@ -5,13 +5,14 @@ use std::sync::Arc;
 
 use proptest::prelude::*;
 
+use super::clock::Clock;
 use super::draft::keys;
 use super::edit::Edit;
 use super::journal::WayBack;
-use super::record::{Vm, VmId, VmPatch, VmSet};
+use super::record::{Exception, Opens, Vm, VmId, VmPatch, VmSet};
 use super::registry::Registry;
 use crate::model::{ClassId, Key, MacAddr, Mode, Revision, Scope};
-use crate::policy::{Class, Classes, Reader, Routers, Settings, Snapshot};
+use crate::policy::{Class, Classes, Reader, Routers, Settings, Snapshot, Wanted};
 use crate::table::Capacity;
 
 const CAPACITY: Capacity = Capacity { vms: 4, keys: 400 };
@@ -47,7 +48,7 @@ enum Event {
 /// One edit, in terms that the model understands.
 #[derive(Clone, Debug)]
 enum Step {
-    Set { vm: u8, macs: Vec<u8>, ips: Vec<u8>, public: bool, scope: u16, class: Option<u8> },
+    Set { vm: u8, macs: Vec<u8>, ips: Vec<u8>, public: bool, scope: u16, class: Option<u8>, but: Option<u8> },
     Class { vm: u8, class: Option<u8> },
     Delete { vm: u8 },
     Settings { classes: Vec<u8>, port: u16, router: Option<u8> },
@@ -65,6 +66,18 @@ fn class_name(class: u8) -> String {
     format!("class{class}")
 }
 
+/// Lets a VM do what a class does not close.
+fn exception(class: u8) -> Exception {
+    serde_json::from_value(serde_json::json!({"name": "a", "class": class_name(class), "permanent": true})).unwrap()
+}
+
+fn excepted(vm: &Vm) -> Option<&String> {
+    vm.exceptions.first().map(|exception| match &exception.opens {
+        Opens::Class(class) => class,
+        Opens::Ports(_) => unreachable!("no step makes one"),
+    })
+}
+
 fn settings(classes: &[u8], port: u16, router: Option<u8>) -> Settings {
     let restricted = Classes::default().get(ClassId::RESTRICTED).clone();
     let own = classes.iter().map(|&class| Class {
@@ -80,7 +93,7 @@ fn settings(classes: &[u8], port: u16, router: Option<u8>) -> Settings {
 impl Step {
     fn edit(&self) -> Edit {
         match self {
-            Self::Set { vm, macs, ips, public, scope, class } => {
+            Self::Set { vm, macs, ips, public, scope, class, but } => {
                 let ips = ips.iter().map(|ip| format!("10.0.0.{ip}").parse().unwrap()).collect();
                 Edit::Set(VmSet {
                     id: id(*vm),
@@ -90,6 +103,7 @@ impl Step {
                     scope: Scope(*scope),
                     class: Some(class.map(class_name)),
                     mode: None,
+                    exceptions: Some(Some(but.iter().map(|&class| exception(class)).collect())),
                     note: None,
                 })
             }
@@ -139,6 +153,7 @@ impl Model {
             let mut mine = keys(vm).map(|key| owners.insert(key, &vm.id).is_none_or(|other| *other == vm.id));
             mine.all(|mine| mine)
                 && vm.class.as_ref().is_none_or(|class| self.classes.contains_key(class))
+                && excepted(vm).is_none_or(|class| self.classes.contains_key(class))
                 && !vm.macs.iter().any(|mac| self.routers.contains(mac))
         });
         own && self.vms.len() <= CAPACITY.vms as usize
@@ -220,6 +235,15 @@ impl Model {
                             (None, None) => Some(25),
                         };
                         assert_eq!(closed(snapshot.vms.state(at).class), port, "class of {}", vm.id);
+                        let but = excepted(vm).and_then(|class| self.classes.get(class).copied());
+                        assert_eq!(snapshot.vms.state(at).has_exceptions, but.is_some(), "exceptions of {}", vm.id);
+                        let opened = [1000, 1001, 1002, 1003, 1004].map(|port| {
+                            let wanted = Wanted::Port(std::net::Ipv4Addr::LOCALHOST.into(), port);
+                            snapshot.exceptions.opening(at, &snapshot.settings.classes, wanted).is_some()
+                        });
+                        let expected =
+                            [1000, 1001, 1002, 1003, 1004].map(|port| but.is_some_and(|closed| closed != port));
+                        assert_eq!(opened, expected, "exceptions of {}", vm.id);
                     }
                 }
             }
@@ -231,8 +255,9 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     let some = || proptest::collection::vec(0u8..6, 0..3);
     let class = || proptest::option::of(0u8..3);
     let step = prop_oneof![
-        6 => (0u8..6, some(), some(), any::<bool>(), 0u16..2, class())
-            .prop_map(|(vm, macs, ips, public, scope, class)| Step::Set { vm, macs, ips, public, scope, class }),
+        6 => (0u8..6, some(), some(), any::<bool>(), 0u16..2, class(), class()).prop_map(
+            |(vm, macs, ips, public, scope, class, but)| Step::Set { vm, macs, ips, public, scope, class, but }
+        ),
         2 => (0u8..6, class()).prop_map(|(vm, class)| Step::Class { vm, class }),
         2 => (0u8..6).prop_map(|vm| Step::Delete { vm }),
         2 => (proptest::collection::btree_set(0u8..3, 0..4), 1000u16..1003, proptest::option::of(0u8..6)).prop_map(
@@ -254,7 +279,8 @@ fn history() -> impl Strategy<Value = Vec<(Event, Vec<Step>, bool)>> {
 }
 
 fn check(history: &[(Event, Vec<Step>, bool)]) {
-    let (mut registry, mut readers): (_, Vec<Reader>) = Registry::create(CAPACITY, 1, settings(&[], 0, None)).unwrap();
+    let (mut registry, mut readers): (_, Vec<Reader>) =
+        Registry::create(CAPACITY, 1, settings(&[], 0, None), Clock::default()).unwrap();
     let mut model = Model {
         vms: BTreeMap::new(),
         classes: [("restricted".to_owned(), 25), ("unrestricted".to_owned(), 0)].into(),

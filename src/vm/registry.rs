@@ -15,14 +15,15 @@ use std::ops::Bound;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::clock::Clock;
 use super::confirm::Unconfirmed;
 use super::draft::{self, Draft};
 use super::edit::{Change, Edit, EditError};
 use super::journal::{Committed, Journal, JournalReport, NoJournal, VmChange, WayBack};
-use super::record::{Vm, VmId};
+use super::record::{ExceptionName, Vm, VmId};
 use super::truth::Truth;
 use crate::model::{Address, ClassId, Key, Revision, Scope, VmIndex};
-use crate::policy::{Reader, Settings, Snapshot};
+use crate::policy::{Reader, Rules, Settings, Snapshot};
 use crate::sync::published::Published;
 use crate::table::{Batch, Capacity, CreateError, NotSettled, Secret, Table, TableError, Usage, VmState, Writer};
 
@@ -36,22 +37,27 @@ pub struct Registry {
     /// The change that is undone unless somebody confirms it.
     unconfirmed: Option<Unconfirmed>,
     writer: Writer,
-    settings: Published<Arc<Settings>>,
+    rules: Published<Rules>,
     journal: Box<dyn Journal>,
 }
 
 impl Registry {
-    /// An empty registry over a new table, and a reader for each worker in the order of their numbers.
+    /// An empty registry over a new table, and a reader for each worker in the order of their numbers. Exceptions end by `clock`.
     ///
     /// # Errors
     /// There can be no such table.
-    pub fn create(capacity: Capacity, workers: usize, settings: Settings) -> Result<(Self, Vec<Reader>), CreateError> {
+    pub fn create(
+        capacity: Capacity,
+        workers: usize,
+        settings: Settings,
+        clock: Clock,
+    ) -> Result<(Self, Vec<Reader>), CreateError> {
         let (writer, readers) = Table::create_with(capacity, workers, &Secret::random()?)?;
-        let settings = Arc::new(settings);
-        let published = Published::new(settings.clone());
-        let readers = readers.into_iter().map(|vms| Reader::new(vms, published.subscribe())).collect();
-        let (truth, journal) = (Truth::new(settings), Box::new(NoJournal::default()));
-        Ok((Self { truth, staged: Vec::new(), unconfirmed: None, writer, settings: published, journal }, readers))
+        let truth = Truth::new(Arc::new(settings), clock);
+        let rules = Published::new(truth.rules());
+        let readers = readers.into_iter().map(|vms| Reader::new(vms, rules.subscribe())).collect();
+        let journal = Box::new(NoJournal::default());
+        Ok((Self { truth, staged: Vec::new(), unconfirmed: None, writer, rules, journal }, readers))
     }
 
     /// From now on changes are committed to `journal`, which holds what is true now as `revision`.
@@ -116,6 +122,15 @@ impl Registry {
         self.truth.ids.range((from, Bound::Unbounded)).filter_map(|(_, &index)| Some((index, self.by_index(index)?)))
     }
 
+    /// VMs with exceptions in the order of their ids, from behind `after`.
+    pub fn excepted_after<'a>(
+        &'a self,
+        after: Option<&VmId>,
+    ) -> impl Iterator<Item = (VmIndex, &'a Arc<Vm>)> + use<'a> {
+        let from = after.map_or(Bound::Unbounded, |after| Bound::Excluded(after.clone()));
+        self.truth.excepted.range((from, Bound::Unbounded)).filter_map(|id| self.truth.get(id))
+    }
+
     /// What decides beside the VMs, staged changes included.
     #[must_use]
     pub fn settings(&self) -> &Arc<Settings> {
@@ -125,7 +140,27 @@ impl Registry {
     /// What is published, for look-ups between changes.
     #[must_use]
     pub fn snapshot(&self) -> Snapshot<'_> {
-        Snapshot { vms: self.writer.snapshot(), settings: self.settings.newest() }
+        let Rules { settings, exceptions } = self.rules.newest();
+        Snapshot { vms: self.writer.snapshot(), settings, exceptions }
+    }
+
+    /// The clock by which exceptions end.
+    #[must_use]
+    pub fn clock(&self) -> &Clock {
+        &self.truth.clock
+    }
+
+    /// Writes down what time it is, if some exception ends at some time.
+    pub fn note_time(&mut self) {
+        if self.truth.awaits_an_end() {
+            self.journal.note(self.truth.clock.now());
+        }
+    }
+
+    /// VMs with exceptions that are over, and which. Workers have ended them already.
+    #[must_use]
+    pub fn over(&self) -> Vec<(VmId, Vec<ExceptionName>)> {
+        self.truth.over()
     }
 
     /// How full the table is, staged changes included.
@@ -259,9 +294,9 @@ impl Registry {
         if self.staged.is_empty() {
             return (Vec::new(), self.journal.report().is_some_and(|report| report.durable));
         }
-        let durable = self.journal.commit(&self.staged);
-        if !Arc::ptr_eq(self.settings.newest(), &self.truth.settings) {
-            self.settings.publish(batch.next_generation(), self.truth.settings.clone());
+        let durable = self.journal.commit(&self.staged, self.truth.clock.now());
+        if !self.truth.is_published(self.rules.newest()) {
+            self.rules.publish(batch.next_generation(), self.truth.rules());
         }
         batch.publish();
         (std::mem::take(&mut self.staged), durable)
@@ -288,7 +323,7 @@ impl Registry {
     fn settled(&mut self) {
         if self.staged.is_empty() {
             self.truth.settle();
-            self.settings.settle();
+            self.rules.settle();
         }
     }
 }
@@ -323,11 +358,12 @@ impl Staged {
         self.gained.into_iter().for_each(|key| _ = batch.remove(key));
         let back: Result<(), TableError> = self.lost.into_iter().try_for_each(|(key, owner)| batch.insert(key, owner));
         debug_assert!(back.is_ok(), "{back:?}");
-        for change in self.committed.vms.iter().rev() {
-            truth.undo(change);
-        }
+        // First the settings, whose classes the records speak of.
         if let Some([old, _]) = &self.committed.settings {
             truth.settings = old.clone();
+        }
+        for change in self.committed.vms.iter().rev() {
+            truth.undo(change);
         }
         for change in &self.committed.vms {
             if let Some(old) = &change.old {
@@ -421,6 +457,7 @@ fn state(settings: &Settings, vm: &Vm) -> VmState {
         lists_macs: !vm.macs.is_empty(),
         lists_ipv4: vm.prefixes().any(|net| matches!(net, ipnet::IpNet::V4(_))),
         lists_ipv6: vm.prefixes().any(|net| matches!(net, ipnet::IpNet::V6(_))),
+        has_exceptions: !vm.exceptions.is_empty(),
         ipv4: draft::own_ipv4(vm).unwrap_or(std::net::Ipv4Addr::UNSPECIFIED),
     }
 }

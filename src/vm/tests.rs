@@ -1,9 +1,10 @@
 //! The registry, change by change.
 
+use super::clock::Clock;
 use super::edit::{Edit, EditError};
 use super::journal::{Committed, Journal, JournalReport};
 use super::registry::Registry;
-use crate::model::{ClassId, Mode, Revision, Scope};
+use crate::model::{ClassId, Mode, Moment, Revision, Scope};
 use crate::policy::{Class, Classes, PublicIpv4, Routers, Settings};
 use crate::table::Capacity;
 use std::sync::Arc;
@@ -21,7 +22,7 @@ fn settings() -> Settings {
 }
 
 fn registry(vms: u32) -> Registry {
-    Registry::create(Capacity { vms, keys: vms * 4 }, 0, settings()).unwrap().0
+    Registry::create(Capacity { vms, keys: vms * 4 }, 0, settings(), Clock::default()).unwrap().0
 }
 
 fn set(json: &str) -> Edit {
@@ -195,7 +196,8 @@ fn a_full_table_takes_one_vm_for_another() {
 
 #[test]
 fn staged_changes_are_seen_together_and_each_has_its_revision() {
-    let (mut registry, mut readers) = Registry::create(Capacity { vms: 4, keys: 16 }, 1, settings()).unwrap();
+    let (mut registry, mut readers) =
+        Registry::create(Capacity { vms: 4, keys: 16 }, 1, settings(), Clock::default()).unwrap();
     let reader = &mut readers[0];
     let mut sees = |ip: &str| reader.snapshot().vms.vm_by_ip(Scope(0), ip.parse().unwrap()).is_some();
     assert_eq!(registry.stage([set(r#"{"id":"a","ips":["10.0.0.5"]}"#)]).unwrap().revision, Revision(1));
@@ -249,7 +251,9 @@ fn a_router_cannot_be_where_a_vm_is() {
 struct Full(usize, std::sync::mpsc::Sender<Vec<u64>>);
 
 impl Journal for Full {
-    fn commit(&mut self, changes: &[Committed]) -> bool {
+    fn note(&mut self, _: Moment) {}
+
+    fn commit(&mut self, changes: &[Committed], _: Moment) -> bool {
         self.1.send(changes.iter().map(|change| change.revision.0).collect()).unwrap();
         let durable = self.0 > 0;
         self.0 = self.0.saturating_sub(1);

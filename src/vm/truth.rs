@@ -1,22 +1,30 @@
 //! What is true of the VMs and settings, staged changes included: plain collections, no table.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
+use super::clock::Clock;
 use super::journal::VmChange;
-use super::record::{Vm, VmId};
-use crate::model::{Revision, Scope, VmIndex};
-use crate::policy::Settings;
+use super::record::{self, ExceptionName, Vm, VmId};
+use crate::model::{ClassId, Moment, Peer, Revision, Scope, VmIndex};
+use crate::policy::{Exception, Exceptions, Opens, Rules, Settings};
 
 /// Everything that is true.
 #[derive(Debug)]
 pub(super) struct Truth {
     pub(super) revision: Revision,
     pub(super) settings: Arc<Settings>,
+    /// What workers know of exceptions.
+    exceptions: Arc<Exceptions>,
+    /// VMs that have exceptions.
+    pub(super) excepted: BTreeSet<VmId>,
+    /// When exceptions end, and whose.
+    ends: BTreeSet<(Moment, VmIndex)>,
+    pub(super) clock: Clock,
     pub(super) ids: BTreeMap<VmId, VmIndex>,
     /// By [`VmIndex`].
     vms: Vec<Option<Arc<Vm>>>,
-    /// How many VMs have each class by override.
+    /// How many VMs speak of each class.
     classes: HashMap<String, usize>,
     /// How many VMs are in each scope.
     scopes: BTreeMap<Scope, usize>,
@@ -27,10 +35,14 @@ pub(super) struct Truth {
 }
 
 impl Truth {
-    pub(super) fn new(settings: Arc<Settings>) -> Self {
+    pub(super) fn new(settings: Arc<Settings>, clock: Clock) -> Self {
         Self {
             revision: Revision::default(),
             settings,
+            exceptions: Arc::new(Exceptions::none(clock.steady().clone())),
+            excepted: BTreeSet::new(),
+            ends: BTreeSet::new(),
+            clock,
             ids: BTreeMap::new(),
             vms: Vec::new(),
             classes: HashMap::new(),
@@ -49,9 +61,39 @@ impl Truth {
         Some((index, self.by_index(index)?))
     }
 
-    /// How many VMs have a class by override.
+    /// How many VMs speak of a class, as theirs or in an exception.
     pub(super) fn uses(&self, class: &str) -> usize {
         self.classes.get(class).copied().unwrap_or(0)
+    }
+
+    /// What is published beside the table.
+    pub(super) fn rules(&self) -> Rules {
+        Rules { settings: Arc::clone(&self.settings), exceptions: Arc::clone(&self.exceptions) }
+    }
+
+    /// Whether it is what was published.
+    pub(super) fn is_published(&self, Rules { settings, exceptions }: &Rules) -> bool {
+        Arc::ptr_eq(settings, &self.settings) && Arc::ptr_eq(exceptions, &self.exceptions)
+    }
+
+    /// VMs with exceptions that are over now, and which.
+    pub(super) fn over(&self) -> Vec<(VmId, Vec<ExceptionName>)> {
+        let Some((first, _)) = self.ends.first() else { return Vec::new() };
+        let now = self.clock.now();
+        if *first > now {
+            return Vec::new();
+        }
+        let vms: BTreeSet<VmIndex> = self.ends.iter().take_while(|(end, _)| *end <= now).map(|(_, vm)| *vm).collect();
+        let of = |vm: &Arc<Vm>| {
+            let over = vm.exceptions.iter().filter(|one| one.until.is_some_and(|until| until <= now));
+            (vm.id.clone(), over.map(|one| one.name.clone()).collect())
+        };
+        vms.into_iter().filter_map(|vm| self.by_index(vm)).map(of).collect()
+    }
+
+    /// Whether some exception ends at some time.
+    pub(super) fn awaits_an_end(&self) -> bool {
+        !self.ends.is_empty()
     }
 
     /// Scopes that some VM is in.
@@ -109,8 +151,9 @@ impl Truth {
 
     fn put(&mut self, change: &VmChange, was: Option<&Vm>, is: Option<Arc<Vm>>) {
         if let Some(was) = was {
-            if let Some(class) = &was.class {
-                count_down(&mut self.classes, class);
+            was.classes().for_each(|class| count_down(&mut self.classes, class));
+            for end in was.exceptions.iter().filter_map(|one| one.until) {
+                self.ends.remove(&(end, change.index));
             }
             if let std::collections::btree_map::Entry::Occupied(mut entry) = self.scopes.entry(was.scope) {
                 *entry.get_mut() -= 1;
@@ -121,9 +164,10 @@ impl Truth {
         }
         match &is {
             Some(is) => {
-                if let Some(class) = &is.class {
-                    *self.classes.entry(class.clone()).or_default() += 1;
+                for class in is.classes() {
+                    *self.classes.entry(class.to_owned()).or_default() += 1;
                 }
+                self.ends.extend(is.exceptions.iter().filter_map(|one| Some((one.until?, change.index))));
                 *self.scopes.entry(is.scope).or_default() += 1;
                 if was.is_none() {
                     self.ids.insert(change.id.clone(), change.index);
@@ -131,8 +175,33 @@ impl Truth {
             }
             None => _ = self.ids.remove(&change.id),
         }
+        let had = was.map_or(&[][..], |was| &was.exceptions);
+        let has = is.as_ref().map_or(&[][..], |is| &is.exceptions);
+        if had != has {
+            match has.is_empty() {
+                true => _ = self.excepted.remove(&change.id),
+                false => _ = self.excepted.insert(change.id.clone()),
+            }
+            let has = has.iter().map(|one| self.in_force(one)).collect();
+            Arc::make_mut(&mut self.exceptions).put(change.index, has);
+        }
         if let Some(slot) = self.vms.get_mut(change.index.0 as usize) {
             *slot = is;
+        }
+    }
+
+    /// An exception as workers have it. Its class was checked.
+    fn in_force(&self, exception: &record::Exception) -> Exception {
+        Exception {
+            name: exception.name.as_str().into(),
+            peer: exception.peer.map(Peer::net),
+            opens: match &exception.opens {
+                record::Opens::Ports(ports) => Opens::Ports(ports.clone().into()),
+                record::Opens::Class(class) => {
+                    Opens::AllBut(self.settings.classes.find(class).unwrap_or(ClassId::RESTRICTED))
+                }
+            },
+            until: exception.until.and_then(|until| self.clock.instant(until)),
         }
     }
 }

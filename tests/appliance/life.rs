@@ -15,11 +15,11 @@ use crate::daemon::demo;
 use crate::support::{Daemon, Ended, LIMIT, Lab, assert_balance, cpus, number, wait_for};
 
 /// A thread that stands still until this is dropped, or the process ends.
-struct Frozen(nix::unistd::Pid);
+pub(crate) struct Frozen(nix::unistd::Pid);
 
 impl Frozen {
     /// The thread of this name; the main one has the program's.
-    fn thread(daemon: &Daemon<'_>, name: &str) -> Self {
+    pub(crate) fn thread(daemon: &Daemon<'_>, name: &str) -> Self {
         let tasks = fs::read_dir(format!("/proc/{}/task", daemon.pid().as_raw_nonzero())).unwrap();
         let id = tasks
             .map(|task| task.unwrap())
@@ -33,8 +33,13 @@ impl Frozen {
         Self(id)
     }
 
+    /// It goes on.
+    pub(crate) fn release(self) {
+        ptrace::detach(self.0, None).unwrap();
+    }
+
     /// Its process ends: code or signal, and what it said. A frozen thread that has died is ours to bury first.
-    fn end(self, daemon: &mut Daemon<'_>) -> (Option<i32>, Ended) {
+    pub(crate) fn end(self, daemon: &mut Daemon<'_>) -> (Option<i32>, Ended) {
         let main = self.0.as_raw() == daemon.pid().as_raw_nonzero().get();
         wait_for("the process ends", || {
             if !main {
@@ -46,7 +51,7 @@ impl Frozen {
 }
 
 /// The final counters: the first line; how it ended stands in the next one, if it did not end well.
-fn json(text: &str) -> Value {
+pub(crate) fn json(text: &str) -> Value {
     let counters = text.lines().next().unwrap_or_default();
     serde_json::from_str(counters).unwrap_or_else(|error| panic!("{error}: {text}"))
 }

@@ -21,6 +21,7 @@ use portcullis::model::Revision;
 use portcullis::policy::{Reader, Settings};
 use portcullis::table::Capacity;
 use portcullis::telemetry::ledger::Ledger;
+use portcullis::vm::clock::Clock;
 use portcullis::vm::registry::Registry;
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -39,7 +40,8 @@ fn start() -> Served {
 fn start_with(limits: Limits) -> Served {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("control.sock");
-    let (registry, readers) = Registry::create(Capacity { vms: 1000, keys: 4000 }, 1, Settings::default()).unwrap();
+    let (registry, readers) =
+        Registry::create(Capacity { vms: 1000, keys: 4000 }, 1, Settings::default(), Clock::default()).unwrap();
     let state = State::new(registry, ledger());
     let server = Server::start_with(Socket::take(&path).unwrap(), state, limits).unwrap();
     Served { _folder: folder, path, server, _readers: readers }
@@ -232,7 +234,8 @@ fn many_clients_with_arrays_of_changes_end_where_a_map_ends() {
 fn statistics_of_many_pages_have_every_vm_once() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("control.sock");
-    let (registry, _readers) = Registry::create(Capacity { vms: 3000, keys: 3000 }, 1, Settings::default()).unwrap();
+    let (registry, _readers) =
+        Registry::create(Capacity { vms: 3000, keys: 3000 }, 1, Settings::default(), Clock::default()).unwrap();
     let _server = Server::start(Socket::take(&path).unwrap(), State::new(registry, ledger())).unwrap();
     let mut raw = Raw(BufReader::new(UnixStream::connect(&path).unwrap()));
     let sets: Vec<String> = (0..2500u32)
@@ -426,7 +429,8 @@ fn two_writers_with_if_revision_never_overwrite_each_other() {
 fn a_worker_that_stands_still_makes_changes_late_and_nothing_else() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("control.sock");
-    let (registry, mut readers) = Registry::create(Capacity { vms: 10, keys: 10 }, 1, Settings::default()).unwrap();
+    let (registry, mut readers) =
+        Registry::create(Capacity { vms: 10, keys: 10 }, 1, Settings::default(), Clock::default()).unwrap();
     let state = State::new(registry, ledger());
     let _server = Server::start(Socket::take(&path).unwrap(), state).unwrap();
     let mut client = Client::connect(&path).unwrap();

@@ -18,7 +18,8 @@ from pcapfile import pcap_bytes  # noqa: E402
 
 def build():
     """File name -> content."""
-    files = {"demo-vms.jsonl": demo.VMS_JSONL, "golden-vms.jsonl": golden.VMS_JSONL, "golden.toml": golden.CONFIG,
+    files = {"demo-vms.jsonl": demo.VMS_JSONL, "golden-vms.jsonl": golden.VMS_JSONL, "excepted-vms.jsonl": golden.EXCEPTED_JSONL,
+             "golden.toml": golden.CONFIG,
              "strict.toml": neighbours.CONFIG}
 
     def capture(name, frames, labels, ticks=None):

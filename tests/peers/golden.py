@@ -88,6 +88,27 @@ VMS = [
 ]
 VMS_JSONL = "".join(json.dumps(vm) + "\n" for vm in VMS)
 
+# What some of them may do though their classes close it, for another judgement of the same captures, made at EXCEPTED_AT.
+EXCEPTED_AT = "2026-12-01T10:00:00Z"
+EXCEPTIONS = {
+    "web1": [{"name": "submission", "ports": [587], "permanent": True},
+             {"name": "mta", "ports": ["20-30"], "peer": "198.51.100.0/29", "until": "2026-12-01T10:00:01Z"},
+             {"name": "six", "class": "unrestricted", "peer": "2001:db8:ffff::7", "permanent": True},
+             {"name": "over", "ports": [465], "until": EXCEPTED_AT}],
+    "mail1": [{"name": "never-needed", "ports": [25], "permanent": True}],
+    "web2": [{"name": "all", "class": "unrestricted", "until": "2027-01-01T00:00:00Z"}],
+    "macs-closed": [{"name": "all", "class": "unrestricted", "permanent": True}],
+    "ips-closed": [{"name": "all", "class": "unrestricted", "permanent": True}],
+    "mta1": [{"name": "other-class", "class": "alternate", "peer": "2001:db8::/32", "permanent": True}],
+    "only4": [{"name": "all", "class": "unrestricted", "permanent": True}],
+    "mta-only4": [{"name": "all", "class": "unrestricted", "permanent": True}],
+    "monitored": [{"name": "submission", "ports": [465, 587], "permanent": True}],
+    "watched": [{"name": "mta", "ports": [25], "peer": "198.51.100.7", "permanent": True}],
+    "net1": [{"name": "a-part", "ports": [25], "permanent": True}, {"name": "rest", "ports": [465, 587], "permanent": True}],
+    "two-nics": [{"name": "closes-nothing", "class": "restricted", "permanent": True}],
+}
+EXCEPTED_JSONL = "".join(json.dumps(vm | {"exceptions": EXCEPTIONS.get(vm["id"], [])}) + "\n" for vm in VMS)
+
 
 def addresses_of(vm_id):
     """MAC, IPv4, IPv6 of a VM; a public IPv4 before a private one; None where it lists none."""

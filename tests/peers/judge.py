@@ -1,12 +1,13 @@
 #!/usr/bin/python3
 """The independent judge: decides every frame of a capture from the contract's text alone.
 
-    judge.py --vms VMS.jsonl [--config FILE.toml] --inside IN.pcap [--outside IN2.pcap]
+    judge.py --vms VMS.jsonl [--config FILE.toml] [--at TIME] --inside IN.pcap [--outside IN2.pcap]
              [--outside-out OUT.pcap] [--inside-out OUT2.pcap] [--verbose] [--json] [--rulings]
              [--compare-outside FORWARDED.pcap] [--compare-inside FORWARDED.pcap] [--tshark]
     judge.py --self-test
 
 `--outside-out` and `--compare-outside` speak of what leaves by the outside port, so of frames that came in inside.
+`--at` is the time, now unless said, by which exceptions are judged.
 `--rulings` adds to the JSON what was ruled of each frame, and what its sender is told.
 """
 
@@ -129,7 +130,7 @@ def cross_check(side):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     for option in ("vms", "config", "inside", "outside", "inside-out", "outside-out", "compare-inside",
-                   "compare-outside"):
+                   "compare-outside", "at"):
         parser.add_argument("--" + option)
     for flag in ("json", "rulings", "verbose", "tshark", "self-test"):
         parser.add_argument("--" + flag, action="store_true")
@@ -142,7 +143,7 @@ def main():
     if not args.vms or not (args.inside or args.outside):
         parser.error("--vms and one of --inside and --outside are needed")
 
-    policy = rulings.Policy(Path(args.config).read_text() if args.config else "")
+    policy = rulings.Policy(Path(args.config).read_text() if args.config else "", args.at)
     inventory = rulings.Inventory(Path(args.vms).read_text(), policy)
     ledger = rulings.Ledger(inventory)
     sides = {}

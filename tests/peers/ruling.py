@@ -5,6 +5,7 @@ configured), one `Inventory` (the VMs), one `Ruling` per frame. Where the page l
 place says which reading was taken and why.
 """
 
+import datetime
 import ipaddress
 import json
 import tomllib
@@ -46,7 +47,8 @@ def port_set(items):
 class Policy:
     """The operator's configuration; every default is the contract's."""
 
-    def __init__(self, toml_text=""):
+    def __init__(self, toml_text="", at=None):
+        self.now = moment(at) if at else datetime.datetime.now(datetime.timezone.utc)
         config = tomllib.loads(toml_text)
         policy = config.get("policy", {})
         rejects = policy.get("deny") == "reject"
@@ -98,6 +100,31 @@ def mac_bytes(text):
 
 
 @dataclass
+class VmException:
+    ports: Optional[FrozenSet[int]]  # that it opens
+    closed_ports: Optional[FrozenSet[int]]  # of the class in it, which alone stay closed
+    peer: Optional[object]
+    until: Optional[datetime.datetime]
+
+    def opens(self, port):
+        return port in self.ports if self.ports is not None else port not in self.closed_ports
+
+
+def exception(entry, policy):
+    assert ("ports" in entry) != ("class" in entry) and ("until" in entry) != entry.get("permanent", False), entry
+    return VmException(
+        port_set(entry["ports"]) if "ports" in entry else None,
+        policy.classes[entry["class"]].ports if "class" in entry else None,
+        ipaddress.ip_network(entry["peer"]) if "peer" in entry else None,
+        moment(entry["until"]) if "until" in entry else None,
+    )
+
+
+def moment(text):
+    return datetime.datetime.fromisoformat(text.replace("Z", "+00:00"))
+
+
+@dataclass
 class Vm:
     id: str
     klass: Class
@@ -105,6 +132,7 @@ class Vm:
     networks: List[object]
     scope: int
     monitor: bool
+    exceptions: List["VmException"] = field(default_factory=list)
 
     def lists_family(self, version):
         return any(network.version == version for network in self.networks)
@@ -127,7 +155,7 @@ class Inventory:
             vm = Vm(
                 entry["id"], policy.classes[name], [mac_bytes(mac) for mac in entry.get("macs", [])],
                 [ipaddress.ip_network(address) for address in addresses], entry.get("scope", 0),
-                entry.get("mode") == "monitor",
+                entry.get("mode") == "monitor", [exception(one, policy) for one in entry.get("exceptions", [])],
             )
             assert vm.macs or vm.networks, f"{vm.id}: at least one MAC or IP"
             assert vm.id not in self.vms, f"{vm.id} twice"
@@ -311,8 +339,11 @@ def by_the_later_rules(sight, incoming, policy, inventory):
     identity = identify(sight, incoming, policy, inventory)
     denial = denial_of(sight, egress, identity.closed, policy)
 
-    # 6. A relay covers the peer and the port; on ingress it answers for rule 8 only.
-    if relay_covers(sight, egress, identity, policy) and (egress or denial != "port_closed"):
+    # 6. A relay covers the peer and the port; on ingress it answers for rule 8 only. An exception of the VM opens what is closed.
+    relayed = relay_covers(sight, egress, identity, policy)
+    if relayed and (egress or denial != "port_closed"):
+        return judged(identity, True, "excepted")
+    if denial and exceptions_open(sight, egress, identity, relayed, policy):
         return judged(identity, True, "excepted")
 
     # 7. and 8. are one question here: what would deny this frame?
@@ -358,6 +389,22 @@ def relay_covers(sight, egress, identity, policy):
     peer = ipaddress.ip_address(sight.addresses[1 if egress else 0])
     port = sight.dport if egress else sight.sport
     return any(peer in relay.prefix and port in relay.ports for relay in policy.relays)
+
+
+def exceptions_open(sight, egress, identity, relayed, policy):
+    """Whether exceptions of the VM open all that is closed; on ingress a relay's answer needs none for its source port."""
+    if identity.vm is None or identity.finding:
+        return False
+    valid = [one for one in identity.vm.exceptions if one.until is None or policy.now < one.until]
+    if sight.kind == "opaque":
+        return any(one.peer is None and one.closed_ports == frozenset() for one in valid)
+    if sight.steered:
+        return False
+    peer = ipaddress.ip_address(sight.addresses[1 if egress else 0])
+    mine = [one for one in valid if one.peer is None or peer in one.peer]
+    telling = [sight.dport] if egress else [sight.dport] + ([] if relayed else [sight.sport])
+    opened = lambda port: any(one.opens(port) for one in mine)  # noqa: E731
+    return all(opened(port) for port in telling if port in identity.closed)
 
 
 def judged(identity, forward, outcome, reason=""):

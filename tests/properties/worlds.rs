@@ -2,6 +2,7 @@
 //! tally, observation and record, and the balance holds.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use portcullis::dataplane::{Pipeline, Witness};
 use portcullis::model::{Direction, LinkIndex, Way};
@@ -24,6 +25,8 @@ struct Kind {
     /// Its public address, if it has one: its own, or another.
     public: Option<bool>,
     monitor: bool,
+    /// What it may do all the same.
+    exceptions: Vec<&'static str>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -55,8 +58,11 @@ impl Kind {
         let public = self.public.map(|own| if own { vm.ipv4.to_string() } else { format!("198.18.0.{}", octets[3]) });
         let mode = if self.monitor { "monitor" } else { "enforce" };
         let id = format!("{}-{scope}", vm.id);
+        let exceptions: Vec<serde_json::Value> =
+            self.exceptions.iter().map(|one| serde_json::from_str(one).unwrap()).collect();
         serde_json::json!({
             "id": id, "macs": macs, "ips": ips, "public_ipv4": public, "class": self.class, "mode": mode, "scope": scope,
+            "exceptions": exceptions,
         })
         .to_string()
     }
@@ -122,6 +128,14 @@ impl Outline {
     }
 }
 
+/// At the end of the world's first minute one of them is over.
+const EXCEPTIONS: [&str; 4] = [
+    r#"{"name":"submission","ports":[587],"permanent":true}"#,
+    r#"{"name":"mta","ports":[25],"peer":"198.51.100.0/28","until":"2026-12-01T10:01:00Z"}"#,
+    r#"{"name":"odd","class":"odd","peer":"2001:db8:ffff::/48","permanent":true}"#,
+    r#"{"name":"all","class":"unrestricted","peer":"198.51.100.25","until":"2027-01-01T00:00:00Z"}"#,
+];
+
 fn kind() -> impl Strategy<Value = Kind> {
     let lists = prop::sample::select(
         &[Lists::Everything, Lists::Mac, Lists::Addresses, Lists::Ipv4, Lists::Ipv6, Lists::Prefix][..],
@@ -130,12 +144,12 @@ fn kind() -> impl Strategy<Value = Kind> {
         &[None, None, None, Some("restricted"), Some("unrestricted"), Some("odd"), Some("watched")][..],
     );
     let seldom = || prop::bool::weighted(0.15);
-    (lists, class, any::<Option<bool>>(), seldom()).prop_map(|(lists, class, public, monitor)| Kind {
-        lists,
-        class,
-        public,
-        monitor,
-    })
+    let exceptions = prop_oneof![
+        2 => Just(vec![]),
+        1 => prop::sample::subsequence(EXCEPTIONS.to_vec(), 0..=EXCEPTIONS.len()),
+    ];
+    (lists, class, any::<Option<bool>>(), seldom(), exceptions)
+        .prop_map(|(lists, class, public, monitor, exceptions)| Kind { lists, class, public, monitor, exceptions })
 }
 
 fn outline() -> impl Strategy<Value = Outline> {
@@ -341,7 +355,10 @@ fn direction(ingress: bool) -> Direction {
 proptest! {
     #[test]
     fn a_worker_says_of_each_frame_what_the_one_function_says((outline, ingress, frames) in cases()) {
-        agree(&outline.build(), direction(ingress), &frames, &mut Seen::new());
+        let world = outline.build();
+        agree(&world, direction(ingress), &frames, &mut Seen::new());
+        world.wait(Duration::from_secs(60));
+        agree(&world, direction(ingress), &frames, &mut Seen::new());
     }
 }
 

@@ -21,6 +21,7 @@ use portcullis::port::memory::Frame;
 use portcullis::table::Capacity;
 use portcullis::telemetry::ledger::Ledger;
 use portcullis::testkit::{VM_A, VM_B, VM_C, World, world};
+use portcullis::vm::clock::Clock;
 use portcullis::vm::edit::Edit;
 use portcullis::vm::record::VmSet;
 use portcullis::vm::registry::Registry;
@@ -179,7 +180,8 @@ impl Served {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("control.sock");
         let (registry, readers) =
-            Registry::create(Capacity { vms: 1000, keys: 4000 }, 1, Settings::default()).expect("a table");
+            Registry::create(Capacity { vms: 1000, keys: 4000 }, 1, Settings::default(), Clock::default())
+                .expect("a table");
         let state = State::new(registry, Arc::new(Ledger::new(Vec::new(), vec!["link0".into()])));
         let server = Server::start(Socket::take(&path).expect("a socket"), state).expect("threads");
         Self { path, _server: server, _readers: readers, _folder: folder }

@@ -8,12 +8,11 @@
 //! - `sight`: "What the box can see"
 //! - `strict`, `guards`: "Strict"
 //! - `order`: "The verdict", relays, monitor mode, directions, classes, counting
-//!
+//! - `exceptions`: "Exceptions"
 //! - `reject`: "Denied frames"
-//!
-//! Not here because not built yet: exceptions.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a test may end in a panic")]
 
+mod exceptions;
 mod guards;
 mod identity;
 mod order;

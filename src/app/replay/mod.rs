@@ -9,7 +9,6 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
-use quanta::Clock;
 
 use self::files::{FRAME_BYTES_MAX, Input, Output, Scratch};
 use super::engine::{Engine, ledger};
@@ -20,10 +19,11 @@ use crate::failure::{Cause, Failure};
 use crate::host::cores::Cores;
 use crate::host::eal::{self, Ending};
 use crate::host::memory::{self, Layout, Plan};
-use crate::model::{Direction, LinkIndex, Way};
+use crate::model::{Direction, LinkIndex, Moment, Way};
 use crate::policy::{self, Case, ClassBecause, Decision, Observed, Verdict, VmFacts};
 use crate::telemetry::ledger::LinkPorts;
 use crate::telemetry::report::Report;
+use crate::vm::clock::Clock;
 use crate::vm::lift::lift;
 use crate::vm::registry::Registry;
 
@@ -46,6 +46,8 @@ pub struct Replay {
     pub outside_out: Option<PathBuf>,
     /// What becomes of VM lines that cannot be.
     pub bad_lines: BadLines,
+    /// What time it is; now unless said.
+    pub at: Option<Moment>,
     /// Refuse captures that end in the middle of a record.
     pub strict: bool,
     /// More EAL options.
@@ -109,16 +111,18 @@ impl Replay {
         let arguments = eal::arguments(&config, &cores, plan, &self.eal)?;
         let session = eal::init(&arguments, Ending { last_words: |words| log::last_words(words), exit_code })?;
         let eal = &session.eal;
-        let (mut registry, readers) = vms::create(&config, &settings, eal.worker_lcores().len())?;
+        // Captures have no speed, so time stands still: as many answers as a bucket holds, and no more come.
+        let (steady, _) = quanta::Clock::mock();
+        let at = self.at.unwrap_or_else(|| Clock::default().now());
+        let workers = eal.worker_lcores().len();
+        let (mut registry, readers) = vms::create(&config, &settings, workers, Clock::at(at, steady.clone()))?;
         if readers.is_empty() {
             return Err(Failure::new(Cause::Configuration, "EAL has no worker lcore, so nothing would be forwarded"));
         }
         if let Some(vms) = &vms {
             vms.load(&mut registry)?;
         }
-        // Captures have no speed, so time stands still: as many answers as a bucket holds, and no more come.
-        let (clock, _) = Clock::mock();
-        let mut engine = Engine::start(eal, &config, plan, readers, &clock)?;
+        let mut engine = Engine::start(eal, &config, plan, readers, &steady)?;
         let expected = inputs.each_ref().map(|input| input.as_ref().map_or(0, |input| input.frames));
         let drained = wait(&engine, expected);
         engine.halt();

@@ -138,6 +138,12 @@ impl Asked {
                 (Act::Make(vec![guard.about_vm(Edit::Patch(id, patch))]), guard, false)
             }
             Call::VmDelete { id, guard } => (Act::Make(vec![guard.about_vm(Edit::Delete(id))]), guard, false),
+            Call::ExceptionAdd { vm, exception, guard } => {
+                (Act::Make(vec![guard.about_vm(Edit::except(vm, *exception))]), guard, false)
+            }
+            Call::ExceptionRemove { vm, name, guard } => {
+                (Act::Make(vec![guard.about_vm(Edit::no_more(vm, vec![name]))]), guard, false)
+            }
             Call::PolicyChange { edit, guard } => (Act::Make(vec![Edit::Policy(edit)]), guard, false),
             Call::Txn { edits, dry_run, confirm, guard } => {
                 let act = match (dry_run, confirm) {
@@ -155,6 +161,7 @@ impl Asked {
             call @ (Call::VmGet { .. }
             | Call::VmList { .. }
             | Call::VmLookup { .. }
+            | Call::ExceptionList { .. }
             | Call::Health
             | Call::History(_)
             | Call::Methods

@@ -1,9 +1,10 @@
 //! What calls do: the one owner of the registry. No sockets, no threads.
 //!
-//! `changes` makes changes, many together; what is read is put together by whoever asks, from [`Rows`] that are taken here
+//! `changes` makes changes, many together; `expiry` makes those of time; what is read is put together by whoever asks, from [`Rows`] that are taken here
 //! (see [`reading`]).
 
 mod changes;
+mod expiry;
 mod refusals;
 #[cfg(test)]
 mod tests;
@@ -14,6 +15,7 @@ use std::time::{Duration, Instant};
 use hdrhistogram::Histogram;
 
 pub use self::changes::{Asked, Verdict, Wanted};
+use self::expiry::Expiry;
 use super::audit::Audit;
 use super::history::{Entry, History, Place, Recall, Watched, Who};
 use super::inventory::collector::Collector;
@@ -58,6 +60,8 @@ pub struct State {
     starts: Starts,
     /// When the change that waits to be confirmed is undone, and who made it.
     undo_at: Option<(Instant, Who)>,
+    /// When it is looked again for exceptions that are over, and when the time is written down again.
+    expiry: Expiry,
     /// Numbers of deleted VMs under which workers may be counting still.
     leaving: Vec<VmIndex>,
     boot: Boot,
@@ -86,6 +90,7 @@ impl State {
             patience: PATIENCE,
             starts: Starts::default(),
             undo_at: None,
+            expiry: Expiry::default(),
             leaving: Vec::new(),
             // Without randomness there would be no registry: its table has a secret.
             boot: Boot(getrandom::u32().unwrap_or_else(|_| std::process::id())),
@@ -284,11 +289,8 @@ impl State {
             Some(Only::At(address, scope)) => {
                 (self.registry.owners(*address, *scope).into_iter().map(row).collect(), false)
             }
-            None => {
-                let mut following = self.registry.iter_after(take.after.as_ref());
-                let rows: Vec<Row> = following.by_ref().take(take.limit).map(row).collect();
-                (rows, following.next().is_some())
-            }
+            Some(Only::Excepted) => page(self.registry.excepted_after(take.after.as_ref()).map(row), take.limit),
+            None => page(self.registry.iter_after(take.after.as_ref()).map(row), take.limit),
         };
         Rows {
             rows,
@@ -297,6 +299,7 @@ impl State {
             revision: self.registry.revision(),
             boot: self.boot,
             settings: Arc::clone(self.registry.settings()),
+            now: self.registry.clock().now(),
             retired: self.ledger.retired(),
         }
     }
@@ -308,6 +311,12 @@ impl State {
         self.starts.retire(&self.ledger, std::mem::take(&mut self.leaving));
         Ok(took)
     }
+}
+
+/// The first of them, and whether there are more.
+fn page(mut rows: impl Iterator<Item = Row>, limit: usize) -> (Vec<Row>, bool) {
+    let first = rows.by_ref().take(limit).collect();
+    (first, rows.next().is_some())
 }
 
 /// Nobody said where the configuration is.

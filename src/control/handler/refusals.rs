@@ -9,6 +9,7 @@ impl From<EditError> for RpcError {
         let message = error.to_string();
         match error {
             EditError::Record(_) => Self::new(Kind::InvalidParams, message),
+            EditError::Over { now, .. } => Self::new(Kind::InvalidParams, message).with("now", now.to_string()),
             EditError::Conflict { other, .. } => Self::new(Kind::Conflict, message).with("other", other.to_string()),
             EditError::Router { mac, .. } => Self::new(Kind::Conflict, message).with("router", mac.to_string()),
             EditError::UnknownClass { class, known, .. } => {

@@ -14,10 +14,12 @@ use crate::control::rpc::{Answer, Line, parse_line};
 use crate::policy::{Reader, Settings};
 use crate::table::Capacity;
 use crate::telemetry::ledger::Ledger;
+use crate::vm::clock::Clock;
 use crate::vm::registry::Registry;
 
 fn state(vms: u32) -> (State, Vec<Reader>) {
-    let (registry, readers) = Registry::create(Capacity { vms, keys: vms * 4 }, 1, Settings::default()).unwrap();
+    let (registry, readers) =
+        Registry::create(Capacity { vms, keys: vms * 4 }, 1, Settings::default(), Clock::default()).unwrap();
     (State::new(registry, std::sync::Arc::new(Ledger::new(Vec::new(), Vec::new()))), readers)
 }
 

@@ -98,6 +98,25 @@ impl Extra for IdAndIf {
     }
 }
 
+/// [`IfVm`], with the VM itself beside what it is to have.
+#[derive(Default)]
+pub(super) struct VmAndIf {
+    pub(super) vm: Option<VmId>,
+    pub(super) guard: Guard,
+}
+
+impl Extra for VmAndIf {
+    const NAMES: &'static [&'static str] = &["vm", "if_revision", "if_boot", "if_etag"];
+
+    fn take<'de, A: MapAccess<'de>>(&mut self, key: &str, map: &mut A) -> Result<bool, A::Error> {
+        match key {
+            "vm" => once(&mut self.vm, "vm", map).map(|()| true),
+            "if_etag" => once(&mut self.guard.etag, "if_etag", map).map(|()| true),
+            _ => take_guard(&mut self.guard, key, map),
+        }
+    }
+}
+
 fn take_guard<'de, A: MapAccess<'de>>(guard: &mut Guard, key: &str, map: &mut A) -> Result<bool, A::Error> {
     match key {
         "if_revision" => once(&mut guard.revision, "if_revision", map).map(|()| true),

@@ -10,7 +10,7 @@ use std::net::IpAddr;
 
 use serde::Deserialize;
 
-use self::members::{IdAndIf, If, IfVm, Nothing, Params, read};
+use self::members::{IdAndIf, If, IfVm, Nothing, Params, VmAndIf, read};
 use self::txn::{Txn, confirm_wait};
 use super::handler::Verdict;
 use super::history::Recall;
@@ -22,10 +22,10 @@ use crate::model::{Address, Boot, MacAddr, Revision, Scope};
 use crate::policy::Tally;
 use crate::text::{did_you_mean, plain};
 use crate::vm::policy::PolicyEdit;
-use crate::vm::record::VmId;
+use crate::vm::record::{ExceptionName, VmId};
 
 /// Every method there is.
-pub const METHODS: [&str; 24] = [
+pub const METHODS: [&str; 27] = [
     "version",
     "health",
     "history",
@@ -37,6 +37,9 @@ pub const METHODS: [&str; 24] = [
     "vm.get",
     "vm.list",
     "vm.lookup",
+    "exception.add",
+    "exception.remove",
+    "exception.list",
     "txn",
     "txn.confirm",
     "txn.rollback",
@@ -98,6 +101,21 @@ pub(in crate::control) fn call(method: &str, params: &str) -> Result<Call, RpcEr
                 (None, Some(ip)) => Ok(Call::VmLookup { address: Address::Ip(ip), scope }),
                 _ => Err(RpcError::new(Kind::InvalidParams, "params: one of `mac` and `ip` is needed")),
             }
+        }
+        "exception.add" => {
+            let Params { extra: VmAndIf { vm, guard }, own: exception } = read(params)?;
+            let vm = vm.ok_or_else(|| RpcError::new(Kind::InvalidParams, "missing field `vm`"))?;
+            Ok(Call::ExceptionAdd { vm, exception: Box::new(exception), guard })
+        }
+        "exception.remove" => {
+            let Params { extra: VmAndIf { vm, guard }, own: OfName { name } } = read(params)?;
+            let vm = vm.ok_or_else(|| RpcError::new(Kind::InvalidParams, "missing field `vm`"))?;
+            Ok(Call::ExceptionRemove { vm, name, guard })
+        }
+        "exception.list" => {
+            let Params { extra: Nothing, own: Excepted { vm, after, limit } } = read(params)?;
+            let limit = within(limit, LIST_LIMIT_DEFAULT, LIST_LIMIT_MAX)?;
+            Ok(Call::ExceptionList { vm, after, limit })
         }
         "health" => {
             let Params { extra: Nothing, own: Empty {} } = read(params)?;
@@ -198,6 +216,23 @@ struct From {
 #[serde(deny_unknown_fields)]
 struct OfVm {
     id: VmId,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct OfName {
+    name: ExceptionName,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Excepted {
+    #[serde(default)]
+    vm: Option<VmId>,
+    #[serde(default)]
+    after: Option<VmId>,
+    #[serde(default)]
+    limit: Option<u64>,
 }
 
 #[derive(Deserialize)]

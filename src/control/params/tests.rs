@@ -22,6 +22,7 @@ fn every_method_becomes_its_call() {
         scope: crate::model::Scope(0),
         class: Some(None),
         mode: Some(Some(Mode::Monitor)),
+        exceptions: None,
         note: None,
     };
     let patch = VmPatch { public_ipv4: Some(None), ..VmPatch::default() };
@@ -192,6 +193,8 @@ fn samples(method: &str) -> &'static [&'static str] {
     match method {
         "vm.set" | "vm.patch" | "vm.delete" | "vm.get" => &[r#"{"id":"a"}"#],
         "vm.lookup" => &[r#"{"ip":"10.0.0.5"}"#],
+        "exception.add" => &[r#"{"vm":"a","name":"b","ports":[25],"permanent":true}"#],
+        "exception.remove" => &[r#"{"vm":"a","name":"b"}"#],
         "txn" => &[
             r#"{"operations":[{"method":"vm.delete","params":{"id":"a"}}]}"#,
             r#"{"operations":[{"method":"vm.delete","params":{"id":"a"}},{"method":"policy.patch","params":{}}],"dry_run":true}"#,

@@ -54,6 +54,8 @@ impl Operation<'_> {
             Call::VmSet { guard, .. }
             | Call::VmPatch { guard, .. }
             | Call::VmDelete { guard, .. }
+            | Call::ExceptionAdd { guard, .. }
+            | Call::ExceptionRemove { guard, .. }
             | Call::PolicyChange { guard, .. }
                 if guard.revision.is_some() || guard.boot.is_some() =>
             {
@@ -63,6 +65,8 @@ impl Operation<'_> {
             Call::VmSet { set, guard } => Ok(guard.about_vm(Edit::Set(set))),
             Call::VmPatch { id, patch, guard } => Ok(guard.about_vm(Edit::Patch(id, patch))),
             Call::VmDelete { id, guard } => Ok(guard.about_vm(Edit::Delete(id))),
+            Call::ExceptionAdd { vm, exception, guard } => Ok(guard.about_vm(Edit::except(vm, *exception))),
+            Call::ExceptionRemove { vm, name, guard } => Ok(guard.about_vm(Edit::no_more(vm, vec![name]))),
             Call::PolicyChange { edit, .. } => Ok(Edit::Policy(edit)),
             _ => {
                 let method = plain(&self.method, ECHO_CHARS_MAX);
@@ -74,4 +78,5 @@ impl Operation<'_> {
 }
 
 /// Methods that can be steps of a transaction.
-const STEPS: [&str; 5] = ["vm.set", "vm.patch", "vm.delete", "policy.set", "policy.patch"];
+const STEPS: [&str; 7] =
+    ["vm.set", "vm.patch", "vm.delete", "exception.add", "exception.remove", "policy.set", "policy.patch"];

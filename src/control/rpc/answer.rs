@@ -11,11 +11,11 @@ use crate::control::health::Problem;
 use crate::control::history::HistoryAnswer;
 use crate::control::inventory::SyncAnswer;
 use crate::control::reading::ReportedVms;
-use crate::model::{Boot, Mode, Revision};
+use crate::model::{Boot, Mode, Moment, Revision};
 use crate::policy::Origin;
 use crate::policy::document::Document;
 use crate::telemetry::report::{Judged, Report};
-use crate::vm::record::{Etag, Vm, VmId};
+use crate::vm::record::{Etag, Exception, Vm, VmId};
 
 /// What a call that was not refused is answered.
 #[derive(Debug, Serialize)]
@@ -33,6 +33,8 @@ pub enum Answer<'a> {
     Vms(VmsAnswer),
     /// Of `vm.lookup`.
     Matches(LookupAnswer),
+    /// Of `exception.list`.
+    Exceptions(ExceptionsAnswer),
     /// Of `watch`.
     Watching(WatchAnswer),
     /// Of `history`.
@@ -229,6 +231,32 @@ pub struct Match {
     /// The VM.
     #[serde(flatten)]
     pub entry: VmEntry,
+}
+
+/// Answer of `exception.list`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ExceptionsAnswer {
+    /// In the order of the VMs' ids, then of their names.
+    pub exceptions: Vec<ExceptionEntry>,
+    /// What time it is by the box's clock, by which they end.
+    pub now: Moment,
+    /// `after` of the next page; none if this was the last one.
+    pub next: Option<VmId>,
+    /// The current revision.
+    pub revision: Revision,
+    /// Of which run of the process.
+    pub boot: Boot,
+}
+
+/// What one VM may do though its class closes it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ExceptionEntry {
+    /// Whose.
+    pub vm: VmId,
+    /// What.
+    pub exception: Exception,
+    /// Seconds until it is over; 0 if it is, none if it stays.
+    pub left_s: Option<u64>,
 }
 
 /// Answer of `health`.

@@ -32,8 +32,9 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 pub use self::answer::{
-    Answer, Applied, Difference, HealthAnswer, LookupAnswer, Made, Match, MethodsAnswer, Notification, PolicyAnswer,
-    Rehearsed, Reloaded, Remark, Response, VersionAnswer, VmAnswer, VmEntry, VmsAnswer, Waiting, WatchAnswer,
+    Answer, Applied, Difference, ExceptionEntry, ExceptionsAnswer, HealthAnswer, LookupAnswer, Made, Match,
+    MethodsAnswer, Notification, PolicyAnswer, Rehearsed, Reloaded, Remark, Response, VersionAnswer, VmAnswer, VmEntry,
+    VmsAnswer, Waiting, WatchAnswer,
 };
 pub(in crate::control) use self::error::{ECHO_CHARS_MAX, explained};
 pub use self::error::{Kind, RpcError};
@@ -46,7 +47,7 @@ use crate::model::{Address, Boot, Mode, Revision, Role, Scope};
 use crate::policy::Tally;
 use crate::vm::edit::Edit;
 use crate::vm::policy::PolicyEdit;
-use crate::vm::record::{Etag, VmId, VmPatch, VmSet};
+use crate::vm::record::{Etag, Exception, ExceptionName, VmId, VmPatch, VmSet};
 
 /// Version of this contract: grows when something is removed or changes its meaning.
 pub const PROTOCOL: u32 = 1;
@@ -198,6 +199,33 @@ pub enum Call {
         /// Only these, if not all.
         filter: Option<Filter>,
     },
+    /// `exception.add`
+    ExceptionAdd {
+        /// Whose.
+        vm: VmId,
+        /// In place of another of its name.
+        exception: Box<Exception>,
+        /// Only then.
+        guard: Guard,
+    },
+    /// `exception.remove`
+    ExceptionRemove {
+        /// Whose.
+        vm: VmId,
+        /// Which.
+        name: ExceptionName,
+        /// Only then.
+        guard: Guard,
+    },
+    /// `exception.list`
+    ExceptionList {
+        /// Whose; everybody's if nothing is said.
+        vm: Option<VmId>,
+        /// Only of VMs whose ids come after it.
+        after: Option<VmId>,
+        /// Of how many VMs at most, 1 to [`LIST_LIMIT_MAX`].
+        limit: usize,
+    },
     /// `txn`
     Txn {
         /// What is to be done, all of it or nothing.
@@ -260,6 +288,9 @@ impl Call {
             Self::VmGet { .. } => "vm.get",
             Self::VmLookup { .. } => "vm.lookup",
             Self::VmList { .. } => "vm.list",
+            Self::ExceptionAdd { .. } => "exception.add",
+            Self::ExceptionRemove { .. } => "exception.remove",
+            Self::ExceptionList { .. } => "exception.list",
             Self::Txn { .. } => "txn",
             Self::TxnEnd { verdict, .. } => verdict.method(),
             Self::Sync(call) => call.method(),
@@ -285,6 +316,7 @@ impl Call {
             Self::VmGet { .. }
             | Self::VmLookup { .. }
             | Self::VmList { .. }
+            | Self::ExceptionList { .. }
             | Self::Sync(SyncCall::Status(_))
             | Self::PolicyGet
             | Self::StatsGet { .. }
@@ -297,6 +329,8 @@ impl Call {
             Self::VmSet { .. }
             | Self::VmPatch { .. }
             | Self::VmDelete { .. }
+            | Self::ExceptionAdd { .. }
+            | Self::ExceptionRemove { .. }
             | Self::Txn { .. }
             | Self::TxnEnd { .. }
             | Self::Sync(_) => Role::Write,

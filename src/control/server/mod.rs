@@ -135,7 +135,7 @@ impl Server {
     /// # Errors
     /// The file cannot be used, or its policy cannot be in force.
     pub fn reload(&self) -> Result<Reloaded, RpcError> {
-        let ourselves = Who { uid: rustix::process::geteuid().as_raw(), pid: std::process::id() };
+        let ourselves = Who::ourselves();
         self.handle.reload(Guard::default(), ourselves)
     }
 

@@ -167,6 +167,7 @@ pub(super) fn serve(mut state: State, queue: &Receiver<Job>, bell: &Bell, heart:
         heart.beat();
         let now = Instant::now();
         state.undo_unconfirmed(now);
+        state.end_exceptions(now);
         state.collector().expire(now);
         if told != state.history_end() {
             told = state.history_end();

@@ -255,6 +255,7 @@ fn a_state_is_part_of_the_snapshot() {
         lists_macs: false,
         lists_ipv4: false,
         lists_ipv6: false,
+        has_exceptions: false,
         ipv4: Ipv4Addr::UNSPECIFIED,
     };
     let all = VmState {
@@ -263,12 +264,14 @@ fn a_state_is_part_of_the_snapshot() {
         lists_macs: true,
         lists_ipv4: true,
         lists_ipv6: true,
+        has_exceptions: true,
         ipv4: Ipv4Addr::BROADCAST,
     };
     for state in [
         VmState { lists_macs: true, ..unknown },
         VmState { lists_ipv4: true, ..unknown },
         VmState { lists_ipv6: true, ..unknown },
+        VmState { has_exceptions: true, ..unknown },
         VmState { mode: Mode::Monitor, ..unknown },
         VmState { ipv4: Ipv4Addr::new(10, 0, 0, 5), ..unknown },
         VmState { class: ClassId::UNRESTRICTED, ..unknown },

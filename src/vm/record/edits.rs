@@ -4,7 +4,7 @@ use std::net::Ipv4Addr;
 
 use serde::{Deserialize, Deserializer, Serialize};
 
-use super::{RecordError, Vm, VmId, VmPrefix, lists};
+use super::{Exception, ExceptionName, RecordError, Vm, VmId, VmPrefix, exception, lists};
 use crate::model::{MacAddr, Mode, Scope};
 
 /// A VM line, and the parameters of `vm.set`: the inventory replaces what was there; an absent field of the operator's
@@ -32,6 +32,9 @@ pub struct VmSet {
     /// The VM's own mode.
     #[serde(default, deserialize_with = "given")]
     pub mode: Option<Option<Mode>>,
+    /// What it may do all the same.
+    #[serde(default, deserialize_with = "given")]
+    pub exceptions: Option<Option<Vec<Exception>>>,
     /// A remark.
     #[serde(default, deserialize_with = "given")]
     pub note: Option<Option<String>>,
@@ -51,6 +54,10 @@ impl VmSet {
             scope: self.scope,
             class: self.class.unwrap_or_else(|| old.and_then(|old| old.class.clone())),
             mode: self.mode.map_or_else(|| old.map_or(Mode::default(), |old| old.mode), Option::unwrap_or_default),
+            exceptions: match self.exceptions {
+                Some(exceptions) => exceptions.unwrap_or_default(),
+                None => old.map(|old| old.exceptions.clone()).unwrap_or_default(),
+            },
             note: self.note.unwrap_or_else(|| old.and_then(|old| old.note.clone())),
         }
         .checked()
@@ -91,6 +98,15 @@ pub struct VmPatch {
     /// Replaces the mode; `null` is `enforce`.
     #[serde(deserialize_with = "given", skip_serializing_if = "Option::is_none")]
     pub mode: Option<Option<Mode>>,
+    /// Replaces the exceptions; `null` clears them.
+    #[serde(deserialize_with = "given", skip_serializing_if = "Option::is_none")]
+    pub exceptions: Option<Option<Vec<Exception>>>,
+    /// Exceptions that it has from now on, in place of others of their names.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub add_exceptions: Vec<Exception>,
+    /// Names of exceptions that it has no more.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub del_exceptions: Vec<ExceptionName>,
     /// Replaces or clears the remark.
     #[serde(deserialize_with = "given", skip_serializing_if = "Option::is_none")]
     pub note: Option<Option<String>>,
@@ -110,6 +126,7 @@ impl VmPatch {
             scope: self.scope.unwrap_or(old.scope),
             class: self.class.unwrap_or_else(|| old.class.clone()),
             mode: self.mode.map_or(old.mode, Option::unwrap_or_default),
+            exceptions: exception::changed(old, self.exceptions, &self.add_exceptions, &self.del_exceptions)?,
             note: self.note.unwrap_or_else(|| old.note.clone()),
         }
         .checked()

@@ -4,7 +4,7 @@ use std::net::Ipv4Addr;
 
 use ipnet::IpNet;
 
-use super::{IPS_MAX, MACS_MAX, NOTE_BYTES_MAX, VmId};
+use super::{EXCEPTIONS_MAX, ExceptionName, IPS_MAX, MACS_MAX, NOTE_BYTES_MAX, VmId};
 use crate::model::MacAddr;
 
 /// Why a record is refused, whatever other VMs there are.
@@ -74,8 +74,35 @@ pub enum RecordError {
     WholeAndPart {
         /// Whose.
         id: VmId,
-        /// `macs` or `ips`.
+        /// `macs`, `ips` or `exceptions`.
         list: &'static str,
+    },
+    /// Not the name of an exception.
+    #[error("`{0}` is no name of an exception; use 1 to 64 of A-Z a-z 0-9 . _ : -")]
+    ExceptionName(String),
+    /// An exception that says too little, or too much.
+    #[error("exception {name}: {what}")]
+    Exception {
+        /// Which.
+        name: ExceptionName,
+        /// What is wrong.
+        what: String,
+    },
+    /// Two exceptions of a name.
+    #[error("VM {id} has two exceptions that are called {name}")]
+    SameException {
+        /// Whose.
+        id: VmId,
+        /// Which.
+        name: ExceptionName,
+    },
+    /// Too many exceptions.
+    #[error("VM {id} has {count} exceptions; at most {EXCEPTIONS_MAX} are possible; a class may be what is wanted")]
+    TooManyExceptions {
+        /// Whose.
+        id: VmId,
+        /// How many.
+        count: usize,
     },
     /// A note that is a book.
     #[error("the note of VM {id} has {bytes} bytes; at most {NOTE_BYTES_MAX} are possible")]

@@ -21,6 +21,12 @@ impl VmId {
     }
 }
 
+/// Whether a VM can be called that, or what belongs to one.
+pub(super) fn is_name(text: &str) -> bool {
+    let allowed = |b: u8| b.is_ascii_alphanumeric() || b"._:-".contains(&b);
+    (1..=64).contains(&text.len()) && text.bytes().all(allowed)
+}
+
 impl fmt::Display for VmId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
@@ -31,12 +37,7 @@ impl FromStr for VmId {
     type Err = RecordError;
 
     fn from_str(text: &str) -> Result<Self, RecordError> {
-        let allowed = |b: u8| b.is_ascii_alphanumeric() || b"._:-".contains(&b);
-        if (1..=64).contains(&text.len()) && text.bytes().all(allowed) {
-            Ok(Self(text.into()))
-        } else {
-            Err(RecordError::Id(text.chars().take(80).collect()))
-        }
+        if is_name(text) { Ok(Self(text.into())) } else { Err(RecordError::Id(text.chars().take(80).collect())) }
     }
 }
 

@@ -7,6 +7,7 @@ mod address;
 mod edits;
 mod error;
 mod etag;
+mod exception;
 mod id;
 mod lists;
 #[cfg(test)]
@@ -22,7 +23,9 @@ use self::address::not_public;
 pub use self::edits::{VmPatch, VmSet};
 pub use self::error::RecordError;
 pub use self::etag::{Etag, EtagError};
+pub use self::exception::{EXCEPTIONS_MAX, Exception, ExceptionName, Opens};
 pub use self::id::VmId;
+use self::id::is_name;
 
 use crate::model::{Address, MacAddr, Mode, Scope};
 
@@ -50,6 +53,9 @@ pub struct Vm {
     pub class: Option<String>,
     /// The operator's mode for this VM.
     pub mode: Mode,
+    /// What the operator lets it do all the same, in the order of their names.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub exceptions: Vec<Exception>,
     /// The operator's remark.
     pub note: Option<String>,
 }
@@ -60,6 +66,18 @@ impl Vm {
         let public = self.public_ipv4.map(|address| IpNet::from(IpAddr::V4(address)));
         let listed = self.ips.iter().map(|prefix| prefix.net());
         listed.chain(public.filter(|public| !self.ips.iter().any(|prefix| prefix.net() == *public)))
+    }
+
+    /// Every class that it speaks of, without repetition.
+    pub fn classes(&self) -> impl Iterator<Item = &str> {
+        let excepted = self.exceptions.iter().filter_map(|exception| match &exception.opens {
+            Opens::Class(class) => Some(class),
+            Opens::Ports(_) => None,
+        });
+        let mut classes: Vec<&str> = self.class.iter().chain(excepted).map(String::as_str).collect();
+        classes.sort_unstable();
+        classes.dedup();
+        classes.into_iter()
     }
 
     /// What it lists an address by: the MAC, or the longest prefix that the address is in.
@@ -92,6 +110,10 @@ impl Vm {
         self.macs.dedup();
         self.ips.sort_unstable();
         self.ips.dedup();
+        self.exceptions.sort_by(|one, other| one.name.cmp(&other.name));
+        if let Some(name) = self.exceptions.windows(2).find_map(same_name) {
+            return Err(RecordError::SameException { id: self.id, name });
+        }
         for &mac in &self.macs {
             match mac {
                 MacAddr::BROADCAST => return Err(RecordError::GroupMac(mac, "the broadcast address")),
@@ -108,10 +130,20 @@ impl Vm {
             id if self.macs.is_empty() && ips == 0 => Err(RecordError::NoKey(id)),
             id if self.macs.len() > MACS_MAX => Err(RecordError::TooManyMacs { id, count: self.macs.len() }),
             id if ips > IPS_MAX => Err(RecordError::TooManyIps { id, count: ips }),
+            id if self.exceptions.len() > EXCEPTIONS_MAX => {
+                Err(RecordError::TooManyExceptions { id, count: self.exceptions.len() })
+            }
             id => match self.note.as_ref().map_or(0, String::len) {
                 bytes if bytes > NOTE_BYTES_MAX => Err(RecordError::LongNote { id, bytes }),
                 _ => Ok(self),
             },
         }
+    }
+}
+
+fn same_name(two: &[Exception]) -> Option<ExceptionName> {
+    match two {
+        [one, other] if one.name == other.name => Some(one.name.clone()),
+        _ => None,
     }
 }
