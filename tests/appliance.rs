@@ -5,6 +5,7 @@
 //! - `clients`: the programs of `docs/clients.md` that talk to the box
 //! - `completions`: what a shell offers at Tab
 //! - `exceptions`: what a single VM may do all the same, and its end
+//! - `explain`: why frames are forwarded or dropped, and what lifts
 //! - `replay`: captures through the box, every byte and every counter
 //! - `captures`: captures of every kind, by file and by pipe, and where they go
 //! - `input`: what cannot be is refused, with the offender's name and the documented exit code
@@ -39,6 +40,8 @@ mod completions;
 mod daemon;
 #[path = "appliance/exceptions.rs"]
 mod exceptions;
+#[path = "appliance/explain.rs"]
+mod explain;
 #[path = "support/mod.rs"]
 mod files;
 #[path = "appliance/input.rs"]

@@ -4,6 +4,7 @@
 pub mod boot;
 #[cfg(feature = "dpdk")]
 pub mod engine;
+pub mod explain;
 pub mod log;
 #[cfg(feature = "dpdk")]
 pub mod ports;

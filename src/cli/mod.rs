@@ -7,6 +7,7 @@ mod completions;
 mod confirm;
 mod exception;
 mod exit;
+mod explain;
 mod history;
 mod inventory;
 mod layout;
@@ -72,6 +73,8 @@ enum Command {
     Vm(Box<vm::VmArgs>),
     /// Let single VMs do what their class closes, for a time
     Exception(Box<exception::ExceptionArgs>),
+    /// Why a frame is forwarded or dropped, and how it could pass
+    Explain(Box<explain::ExplainArgs>),
     /// Change VMs and policy together, all of it or nothing
     Apply(apply::ApplyArgs),
     /// Keep what `apply --confirm` changed
@@ -169,6 +172,7 @@ impl Command {
             Self::Check(args) => args.json(),
             Self::Vm(args) => args.json(),
             Self::Exception(args) => args.json(),
+            Self::Explain(args) => args.json(),
             Self::Apply(args) => args.json(),
             Self::Confirm(args) | Self::Rollback(args) => args.json(),
             Self::Sync(args) => args.json(),
@@ -209,6 +213,7 @@ fn dispatch(command: Command) -> Result<(), Failure> {
         Command::Check(args) => args.run(),
         Command::Vm(args) => args.run(),
         Command::Exception(args) => args.run(),
+        Command::Explain(args) => args.run(),
         Command::Apply(args) => args.run(),
         Command::Confirm(args) => args.confirm(),
         Command::Rollback(args) => args.roll_back(),

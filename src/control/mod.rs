@@ -9,6 +9,7 @@
 
 pub mod audit;
 pub mod client;
+pub mod explain;
 pub mod handler;
 pub mod health;
 pub mod history;

@@ -14,8 +14,9 @@ use serde::{Serialize, Serializer};
 use super::health;
 use super::history::{Entry, HistoryAnswer, Recall};
 use super::rpc::{
-    self, Answer, Call, ExceptionEntry, ExceptionsAnswer, Filter, Kind, LookupAnswer, Match, MethodsAnswer,
-    PolicyAnswer, Remark, RpcError, VersionAnswer, VmAnswer, VmEntry, VmsAnswer, Waiting, Wish,
+    self, Answer, Call, ExceptionEntry, ExceptionsAnswer, ExplainAnswer, Filter, Frames, Kind, LookupAnswer, Match,
+    MethodsAnswer, PolicyAnswer, Question, Remark, RpcError, VersionAnswer, VmAnswer, VmEntry, VmsAnswer, Waiting,
+    Wish,
 };
 use crate::model::{Address, Boot, Mode, Moment, Revision, Scope, VmIndex};
 use crate::policy::document::{Document, Wrong};
@@ -27,6 +28,8 @@ use crate::vm::registry;
 
 /// VMs that are taken at once for a long answer.
 const PAGE: usize = 1_000;
+/// Frames that are explained at once.
+const EXPLAINED_AT_ONCE: usize = 50;
 /// How often a page is summed here before its owner does it.
 const ATTEMPTS: usize = 3;
 
@@ -43,6 +46,12 @@ pub trait Source {
     /// # Errors
     /// The server is about to stop.
     fn rows(&self, take: Take) -> Result<Rows, RpcError>;
+
+    /// What becomes of frames.
+    ///
+    /// # Errors
+    /// There is no such link, VM or frame; or the server is about to stop.
+    fn explain(&self, question: Question) -> Result<ExplainAnswer, RpcError>;
 
     /// What was changed, and whether more is remembered.
     ///
@@ -185,6 +194,7 @@ pub fn answer(source: &impl Source, call: Call) -> Result<Answer<'_>, RpcError> 
                 _ => Ok(Answer::Exceptions(exceptions(&page))),
             }
         }
+        Call::Explain(question) => explain(source, question).map(Answer::Explained),
         Call::History(recall) => {
             let (entries, more) = source.history(recall)?;
             let next = entries.last().filter(|_| more).map(|entry| entry.number);
@@ -243,6 +253,21 @@ pub fn answer(source: &impl Source, call: Call) -> Result<Answer<'_>, RpcError> 
 
 fn no_vm(id: &VmId) -> RpcError {
     RpcError::new(Kind::NotFound, format!("there is no VM {id}"))
+}
+
+/// A part of the frames at a time, so that a change waits for no more than that.
+fn explain(source: &impl Source, question: Question) -> Result<ExplainAnswer, RpcError> {
+    let Question { link, direction, about } = question;
+    let Frames::Bytes(frames) = about else { return source.explain(Question { link, direction, about }) };
+    let mut whole: Option<ExplainAnswer> = None;
+    for part in frames.chunks(EXPLAINED_AT_ONCE) {
+        let part = source.explain(Question { link: link.clone(), direction, about: Frames::Bytes(part.to_vec()) })?;
+        match &mut whole {
+            Some(whole) => whole.explanations.extend(part.explanations),
+            None => whole = Some(part),
+        }
+    }
+    whole.ok_or_else(|| RpcError::new(Kind::InvalidParams, "frames: there is none"))
 }
 
 fn exceptions(page: &Rows) -> ExceptionsAnswer {

@@ -26,7 +26,6 @@ impl Direction {
     }
 
     /// The name in JSON, metrics and the configuration.
-    #[cfg(feature = "testkit")]
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {

@@ -72,6 +72,12 @@ impl Case {
         }
     }
 
+    /// Whether its sender chose the path, so that it may go elsewhere afterwards.
+    #[must_use]
+    pub const fn is_source_routed(&self) -> bool {
+        self.source_routed
+    }
+
     #[inline(always)]
     pub(super) fn of(settings: &Settings, way: Way, packet: &Packet<'_>, scope: Scope, subject: Subject) -> Self {
         let direction = way.direction;
@@ -254,7 +260,7 @@ pub(super) fn by_class(snapshot: Snapshot<'_>, case: &Case, identity: Identity) 
 
 /// Rules 7 (destination, opaque) and 8 (source).
 #[inline(always)]
-fn denial(settings: &Settings, identity: &Identity, case: &Case) -> Option<DropReason> {
+pub(super) fn denial(settings: &Settings, identity: &Identity, case: &Case) -> Option<DropReason> {
     denial_where(case, |port| match port {
         Some(port) => identity.closes(settings, port),
         None => identity.closes_any(settings),

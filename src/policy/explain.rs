@@ -2,10 +2,12 @@
 
 use std::fmt::Write as _;
 
-use super::decide::{Case, Subject};
+use super::decide::{Case, Subject, denial};
 use super::grant::{Grant, grant};
-use super::{Decision, Finding, Judgement, Settings, Snapshot, Tally, Verdict};
-use crate::model::{Direction, VmIndex, Way};
+use super::strict::objection;
+use super::{Decision, DropReason, Finding, IdentityLevel, Judgement, Observed, Settings, Snapshot, Tally, Verdict};
+use crate::model::{Direction, Mode, VmIndex, Way};
+use crate::packet::{Outcome, Packet};
 
 /// What the explanation says of a VM that the table does not know.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,7 +29,16 @@ pub enum ClassBecause {
     NoPublicIpv4,
 }
 
-/// Explains what was decided about a whole frame, one sentence a line. `facts` names VMs.
+/// Why a frame was decided about as it was.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Grounds {
+    /// The number of the rule that decided, as `docs/policy.md` has it.
+    pub rule: u8,
+    /// One sentence each: what the frame is, whose, what is closed to it, what became of it.
+    pub steps: Vec<String>,
+}
+
+/// Explains what was decided about a whole frame. `facts` names VMs.
 #[must_use]
 pub fn explain(
     snapshot: Snapshot<'_>,
@@ -35,27 +46,62 @@ pub fn explain(
     frame: &[u8],
     decision: Decision,
     facts: impl Fn(VmIndex) -> VmFacts,
-) -> Vec<String> {
+) -> Grounds {
     match decision {
-        Decision::Settled(Verdict::Forward, None) => {
-            vec!["Forwarded: neither a port that any class closes nor a frame that could hide one.".into()]
+        Decision::Settled(verdict, observed) => settled(snapshot.settings, way, frame, verdict, observed),
+        Decision::Judged(judgement) => match Case::find(snapshot, way, frame) {
+            Some(case) => Grounds {
+                rule: rule_of(snapshot.settings, &case, &judgement),
+                steps: judged(snapshot, &case, &judgement, &facts),
+            },
+            None => {
+                let mistaken = "This is not the frame that was decided about: nobody asks whose it is.";
+                Grounds { rule: 4, steps: vec![mistaken.into()] }
+            }
+        },
+    }
+}
+
+/// What the rules say that need no VM: 1 (runts, refused VLANs), 3 (not TCP) and 4 (ports that matter to nobody, a direction that
+/// is not judged).
+fn settled(settings: &Settings, way: Way, frame: &[u8], verdict: Verdict, observed: Option<Observed>) -> Grounds {
+    let outcome = Packet::parse(frame, frame.len()).map(|packet| packet.outcome);
+    let is_candidate = matches!(outcome, Ok(Outcome::Tcp(_) | Outcome::Opaque(_)));
+    let (rule, step) = match (verdict, observed) {
+        (Verdict::Drop(reason), _) => (1, format!("Dropped as {}: {}", reason.name(), reason.meaning())),
+        (Verdict::WouldDrop(reason), _) => {
+            let (name, meaning) = (reason.name(), reason.meaning());
+            (1, format!("Forwarded, because this is only watched; else dropped as {name}: {meaning}"))
         }
-        Decision::Settled(Verdict::Forward, Some(observed)) => {
-            vec![format!("Forwarded, and counted as {}: {}", observed.name(), observed.meaning())]
+        (Verdict::Forward, Some(observed)) => {
+            (3, format!("Forwarded, and counted as {}: {}", observed.name(), observed.meaning()))
         }
-        Decision::Settled(Verdict::Drop(reason), _) => {
-            vec![format!("Dropped as {}: {}", reason.name(), reason.meaning())]
+        (Verdict::Forward, None) if !is_candidate => (3, "Forwarded: it is certainly not TCP.".into()),
+        (Verdict::Forward, None) if !settings.judges(way.direction) => {
+            (4, format!("Forwarded: {} is not judged (`policy.directions`).", way.direction.name()))
         }
-        Decision::Settled(Verdict::WouldDrop(reason), _) => {
-            vec![format!(
-                "Forwarded, because this is only watched; else dropped as {}: {}",
-                reason.name(),
-                reason.meaning()
-            )]
+        (Verdict::Forward, None) => {
+            (4, "Forwarded: neither a port that any class closes nor a frame that could hide one.".into())
         }
-        Decision::Judged(judgement) => {
-            let mistaken = || vec!["This is not the frame that was decided about: nobody asks whose it is.".into()];
-            Case::find(snapshot, way, frame).map_or_else(mistaken, |case| judged(snapshot, &case, &judgement, &facts))
+    };
+    Grounds { rule, steps: vec![step] }
+}
+
+/// The rule that decided: 2 (strict), 6 (relays, exceptions), 7 (destination, opaque), 8 (source) or 9.
+fn rule_of(settings: &Settings, case: &Case, judgement: &Judgement) -> u8 {
+    let Judgement { verdict, identity, tally, .. } = judgement;
+    let enforces = settings.identity == IdentityLevel::Strict && settings.mode == Mode::Enforce;
+    let is_objection = objection(case, identity).is_some_and(|reason| verdict.reason() == Some(reason));
+    match (verdict, tally) {
+        (Verdict::Drop(_), _) if is_objection && enforces => 2,
+        (Verdict::WouldDrop(_), _) if is_objection && !enforces => 2,
+        (Verdict::Forward, Tally::Excepted) => 6,
+        (Verdict::Forward, _) => 9,
+        _ => {
+            // What a finding names is closed by a rule all the same.
+            let is_finding = identity.finding.map(Finding::drop_reason) == verdict.reason();
+            let reason = if is_finding { denial(settings, identity, case) } else { verdict.reason() };
+            if reason == Some(DropReason::ReplyClosed) { 8 } else { 7 }
         }
     }
 }

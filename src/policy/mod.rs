@@ -41,7 +41,7 @@ pub use decide::{Case, Decision, Examined, Judgement, Subject, decide, examine, 
 #[cfg(test)]
 pub use exception::Wanted;
 pub use exception::{Exception, Exceptions, Opens};
-pub use explain::{ClassBecause, VmFacts, explain};
+pub use explain::{ClassBecause, Grounds, VmFacts, explain};
 pub use guards::{Guard, Guards};
 pub use identity::{Finding, Named, Sought};
 pub use record::Record;

@@ -66,6 +66,16 @@ fn claims(packet: &Packet<'_>, source: Option<IpAddr>, message: &Message<'_>) ->
     !(asks && source.is_some_and(|source| source.is_unspecified()))
 }
 
+/// What rule 2 (strict) objects to.
+#[inline]
+pub(super) fn objection(case: &Case, identity: &Identity) -> Option<DropReason> {
+    match case.check {
+        Check::Nothing => None,
+        Check::Identity => identity.finding.filter(|finding| finding.is_contradiction()).map(Finding::drop_reason),
+        Check::Guard(reason) => Some(reason),
+    }
+}
+
 /// As [`judge`](super::judge), of a case that [`examine_strictly`] made: what rule 2 (strict) objects to, and if it does not, or
 /// only watches, what the later rules make of it.
 #[inline(never)]
@@ -76,12 +86,7 @@ pub fn judge_strictly(snapshot: Snapshot<'_>, case: &Case, named: Named) -> Deci
         Subject::Passing(observed) => Decision::Settled(Verdict::Forward, observed),
         Subject::Tcp(_) | Subject::Opaque(_) => Decision::Judged(decide::by_class(snapshot, case, identity)),
     };
-    let objection = match case.check {
-        Check::Nothing => None,
-        Check::Identity => identity.finding.filter(|finding| finding.is_contradiction()).map(Finding::drop_reason),
-        Check::Guard(reason) => Some(reason),
-    };
-    let Some(reason) = objection else { return rest };
+    let Some(reason) = objection(case, &identity) else { return rest };
     // What a guard names is named by it alone.
     let identity = match case.check {
         Check::Guard(_) => Identity { finding: None, ..identity },

@@ -1,18 +1,21 @@
 //! What would let a denied frame through: the commands that make the inventory say what the frame shows, and its VM's class
 //! allow it. They add and never replace, so whatever was right before stays right.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::net::IpAddr;
 
 use ipnet::IpNet;
+use serde::{Deserialize, Serialize};
 
-use super::record::{IPS_MAX, MACS_MAX, Vm, VmPrefix};
+use super::record::{EXCEPTIONS_MAX, IPS_MAX, MACS_MAX, Vm, VmPrefix};
 use super::registry::{self, Registry};
 use crate::model::{ClassId, Direction, MacAddr, Scope, VmIndex};
 use crate::policy::{Case, DropReason, Finding, Judgement, Subject, UNRESTRICTED};
 
 /// How a denied frame could pass.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
 pub enum Lift {
     /// By these commands, in order.
     Commands {
@@ -22,25 +25,42 @@ pub enum Lift {
         doubtful: bool,
         /// The VM could have a public address instead.
         or_public: bool,
+        /// Or, for a time and for this peer and no more, by this command.
+        or_exception: Option<String>,
     },
-    /// By none: why.
-    Nothing(&'static str),
+    /// By none.
+    Nothing {
+        /// Why.
+        because: Cow<'static, str>,
+    },
+}
+
+impl Lift {
+    const fn nothing(because: &'static str) -> Self {
+        Self::Nothing { because: Cow::Borrowed(because) }
+    }
 }
 
 impl fmt::Display for Lift {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Nothing(why) => write!(f, "To lift: no command can, {why}."),
-            Self::Commands { commands, doubtful, or_public } => {
+            Self::Nothing { because } => write!(f, "To lift: no command can, {because}."),
+            Self::Commands { commands, doubtful, or_public, or_exception } => {
                 f.write_str(if *doubtful { "To lift, if this is not forged: " } else { "To lift: " })?;
                 write!(f, "`{}`", commands.join("`, then `"))?;
-                f.write_str(if *or_public { ", or give it its public address (--public-ipv4 ADDRESS)." } else { "." })
+                if *or_public {
+                    f.write_str(", or give it its public address (--public-ipv4 ADDRESS)")?;
+                }
+                if let Some(command) = or_exception {
+                    write!(f, "; for a time, and towards this peer: `{command}`")?;
+                }
+                f.write_str(".")
             }
         }
     }
 }
 
-/// A VM that is not made yet; whoever makes it calls it something better.
+/// A VM or an exception that is not made yet; whoever makes it calls it something better.
 const NEW: &str = "NAME";
 
 /// How a denied frame could pass: `case` is what it shows, `judgement` what was made of it.
@@ -49,10 +69,10 @@ pub fn lift(registry: &Registry, case: &Case, judgement: &Judgement) -> Lift {
     let identity = &judgement.identity;
     match judgement.verdict.reason() {
         Some(DropReason::ArpGuard | DropReason::NdGuard) => {
-            return Lift::Nothing("before the VM's record lists the MAC and the address that the message claims");
+            return Lift::nothing("before the VM's record lists the MAC and the address that the message claims");
         }
         Some(DropReason::RaGuard | DropReason::DhcpGuard) => {
-            return Lift::Nothing("since only a station of `via` may send it");
+            return Lift::nothing("since only a station of `via` may send it");
         }
         _ => {}
     }
@@ -66,8 +86,11 @@ pub fn lift(registry: &Registry, case: &Case, judgement: &Judgement) -> Lift {
     };
     let or_public = !doubtful && vm.is_some_and(|vm| vm.public_ipv4.is_none());
     match commands {
-        Ok(commands) => Lift::Commands { commands, doubtful, or_public },
-        Err(why) => Lift::Nothing(why),
+        Ok(commands) => {
+            let or_exception = vm.filter(|_| !doubtful).and_then(|vm| except(registry, case, vm));
+            Lift::Commands { commands, doubtful, or_public, or_exception }
+        }
+        Err(why) => Lift::nothing(why),
     }
 }
 
@@ -152,6 +175,27 @@ fn grant(registry: &Registry, case: &Case, vm: &Vm) -> String {
         (true, Some(_), Some(_)) => " --no-class".into(),
         (true, ..) => format!(" --class {UNRESTRICTED}"),
     }
+}
+
+/// What lets a VM do just this, for a time.
+fn except(registry: &Registry, case: &Case, vm: &Vm) -> Option<String> {
+    let (Subject::Tcp(ports), Some(peer)) = (case.subject, case.peer) else { return None };
+    if vm.exceptions.len() >= EXCEPTIONS_MAX || case.is_source_routed() {
+        return None;
+    }
+    let (class, _) = registry::class(registry.settings(), vm);
+    let closed = &registry.settings().classes.get(class).ports;
+    let ends = match case.direction {
+        Direction::Egress => vec![ports.destination],
+        Direction::Ingress => vec![ports.destination, ports.source],
+    };
+    let mut wanted: Vec<u16> = ends.into_iter().filter(|&port| closed.contains(port)).collect();
+    wanted.dedup();
+    let wanted: Vec<String> = wanted.iter().map(ToString::to_string).collect();
+    (!wanted.is_empty()).then(|| {
+        let (id, ports) = (&vm.id, wanted.join(","));
+        format!("portcullis exception add {id} --ports {ports} --peer {peer} --until 2h --name {NEW}")
+    })
 }
 
 fn closes(registry: &Registry, case: &Case, class: ClassId) -> bool {

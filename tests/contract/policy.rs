@@ -42,7 +42,7 @@ const RULE_WORDS: [(usize, &[&str]); 9] = [
     (3, &["neither TCP nor opaque"]),
     (4, &["relevant", "direction", "matter", "look"]),
     (5, &["identity", "closed"]),
-    (6, &["relay", "excepted"]),
+    (6, &["relay", "exception", "excepted"]),
     (7, &["destination", "closed", "opaque"]),
     (8, &["source", "answer", "reply", "ingress", "spam", "relay"]),
     (9, &["forwarded"]),

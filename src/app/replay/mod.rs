@@ -20,11 +20,11 @@ use crate::host::cores::Cores;
 use crate::host::eal::{self, Ending};
 use crate::host::memory::{self, Layout, Plan};
 use crate::model::{Direction, LinkIndex, Moment, Way};
-use crate::policy::{self, Case, ClassBecause, Decision, Observed, Verdict, VmFacts};
+use crate::policy::Observed;
 use crate::telemetry::ledger::LinkPorts;
 use crate::telemetry::report::Report;
 use crate::vm::clock::Clock;
-use crate::vm::lift::lift;
+use crate::vm::explanation::{Becomes, Explanation};
 use crate::vm::registry::Registry;
 
 /// What to replay.
@@ -221,15 +221,9 @@ fn why(registry: &Registry, inputs: &[Option<Input>; 2]) -> Result<Option<Why>, 
         let way = Way { link: LinkIndex(0), direction };
         input.for_each(|bytes| {
             frame += 1;
-            let snapshot = registry.snapshot();
-            let decision = policy::decide(snapshot, way, bytes, bytes.len());
-            if let Decision::Judged(judgement) = decision
-                && matches!(judgement.verdict, Verdict::Drop(_))
-                && let Some(case) = Case::find(snapshot, way, bytes)
-            {
-                let mut lines = policy::explain(snapshot, way, bytes, decision, |vm| facts(registry, vm));
-                lines.push(lift(registry, &case, &judgement).to_string());
-                found = Some(lines);
+            let explanation = Explanation::of(registry, way, bytes);
+            if explanation.verdict == Becomes::Dropped && explanation.tally.is_some() {
+                found = Some(explanation.sentences().collect());
             }
             found.is_none()
         })?;
@@ -259,19 +253,6 @@ fn verify(report: &Report, outputs: &[Option<Output>; 2], mbufs_in_use: u32) -> 
         }
     }
     Ok(())
-}
-
-/// What an explanation says of a VM.
-fn facts(registry: &Registry, vm: crate::model::VmIndex) -> VmFacts {
-    let Some(vm) = registry.by_index(vm) else {
-        return VmFacts { id: format!("VM number {}", vm.0), class_because: ClassBecause::NoPublicIpv4 };
-    };
-    let class_because = match (&vm.class, vm.public_ipv4) {
-        (Some(_), _) => ClassBecause::Override,
-        (None, Some(_)) => ClassBecause::PublicIpv4,
-        (None, None) => ClassBecause::NoPublicIpv4,
-    };
-    VmFacts { id: vm.id.to_string(), class_because }
 }
 
 /// A replay needs few buffers, whatever the size of the capture: frames leave before the next ones come.

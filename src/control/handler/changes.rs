@@ -162,6 +162,7 @@ impl Asked {
             | Call::VmList { .. }
             | Call::VmLookup { .. }
             | Call::ExceptionList { .. }
+            | Call::Explain(_)
             | Call::Health
             | Call::History(_)
             | Call::Methods

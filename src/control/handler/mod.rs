@@ -17,6 +17,7 @@ use hdrhistogram::Histogram;
 pub use self::changes::{Asked, Verdict, Wanted};
 use self::expiry::Expiry;
 use super::audit::Audit;
+use super::explain;
 use super::history::{Entry, History, Place, Recall, Watched, Who};
 use super::inventory::collector::Collector;
 #[cfg(feature = "testkit")]
@@ -26,7 +27,7 @@ use super::reload::Reload;
 use super::roles::Roles;
 #[cfg(feature = "testkit")]
 use super::rpc::{Answer, Call, Made, Reloaded, WatchAnswer};
-use super::rpc::{Kind, RpcError, Waiting, Watch};
+use super::rpc::{ExplainAnswer, Kind, Question, RpcError, Waiting, Watch};
 #[cfg(feature = "testkit")]
 use crate::model::Role;
 use crate::model::{Boot, Revision, VmIndex};
@@ -338,6 +339,11 @@ impl Source for State {
 
     fn rows(&self, take: Take) -> Result<Rows, RpcError> {
         Ok(self.rows_now(&take))
+    }
+
+    fn explain(&self, question: Question) -> Result<ExplainAnswer, RpcError> {
+        let explanations = explain::answer(&self.registry, &question)?;
+        Ok(ExplainAnswer { explanations, revision: self.registry.revision(), boot: self.boot })
     }
 
     fn history(&self, recall: Recall) -> Result<(Vec<Entry>, bool), RpcError> {

@@ -241,6 +241,10 @@ impl Source for Meddled<'_> {
         self.state.rows(take)
     }
 
+    fn explain(&self, question: crate::control::rpc::Question) -> Result<crate::control::rpc::ExplainAnswer, RpcError> {
+        self.state.explain(question)
+    }
+
     fn history(
         &self,
         recall: crate::control::history::Recall,

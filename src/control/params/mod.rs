@@ -1,5 +1,6 @@
 //! Methods and their parameters: JSON text → [`Call`].
 
+mod explain;
 mod members;
 mod sync;
 #[cfg(test)]
@@ -24,8 +25,10 @@ use crate::text::{did_you_mean, plain};
 use crate::vm::policy::PolicyEdit;
 use crate::vm::record::{ExceptionName, VmId};
 
+pub(in crate::control) use self::explain::question;
+
 /// Every method there is.
-pub const METHODS: [&str; 27] = [
+pub const METHODS: [&str; 28] = [
     "version",
     "health",
     "history",
@@ -40,6 +43,7 @@ pub const METHODS: [&str; 27] = [
     "exception.add",
     "exception.remove",
     "exception.list",
+    "explain",
     "txn",
     "txn.confirm",
     "txn.rollback",
@@ -117,6 +121,7 @@ pub(in crate::control) fn call(method: &str, params: &str) -> Result<Call, RpcEr
             let limit = within(limit, LIST_LIMIT_DEFAULT, LIST_LIMIT_MAX)?;
             Ok(Call::ExceptionList { vm, after, limit })
         }
+        "explain" => explain::question(params).map(Call::Explain),
         "health" => {
             let Params { extra: Nothing, own: Empty {} } = read(params)?;
             Ok(Call::Health)

@@ -194,6 +194,7 @@ fn samples(method: &str) -> &'static [&'static str] {
         "vm.set" | "vm.patch" | "vm.delete" | "vm.get" => &[r#"{"id":"a"}"#],
         "vm.lookup" => &[r#"{"ip":"10.0.0.5"}"#],
         "exception.add" => &[r#"{"vm":"a","name":"b","ports":[25],"permanent":true}"#],
+        "explain" => &[r#"{"frame":"00"}"#, r#"{"connection":{"vm":"a","destination_port":25}}"#],
         "exception.remove" => &[r#"{"vm":"a","name":"b"}"#],
         "txn" => &[
             r#"{"operations":[{"method":"vm.delete","params":{"id":"a"}}]}"#,

@@ -15,6 +15,7 @@ use crate::model::{Boot, Mode, Moment, Revision};
 use crate::policy::Origin;
 use crate::policy::document::Document;
 use crate::telemetry::report::{Judged, Report};
+use crate::vm::explanation::Explanation;
 use crate::vm::record::{Etag, Exception, Vm, VmId};
 
 /// What a call that was not refused is answered.
@@ -35,6 +36,8 @@ pub enum Answer<'a> {
     Matches(LookupAnswer),
     /// Of `exception.list`.
     Exceptions(ExceptionsAnswer),
+    /// Of `explain`.
+    Explained(ExplainAnswer),
     /// Of `watch`.
     Watching(WatchAnswer),
     /// Of `history`.
@@ -243,6 +246,17 @@ pub struct ExceptionsAnswer {
     /// `after` of the next page; none if this was the last one.
     pub next: Option<VmId>,
     /// The current revision.
+    pub revision: Revision,
+    /// Of which run of the process.
+    pub boot: Boot,
+}
+
+/// Answer of `explain`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ExplainAnswer {
+    /// One of each frame, in their order.
+    pub explanations: Vec<Explanation>,
+    /// The revision that they are of.
     pub revision: Revision,
     /// Of which run of the process.
     pub boot: Boot,

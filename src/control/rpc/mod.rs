@@ -32,9 +32,9 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 pub use self::answer::{
-    Answer, Applied, Difference, ExceptionEntry, ExceptionsAnswer, HealthAnswer, LookupAnswer, Made, Match,
-    MethodsAnswer, Notification, PolicyAnswer, Rehearsed, Reloaded, Remark, Response, VersionAnswer, VmAnswer, VmEntry,
-    VmsAnswer, Waiting, WatchAnswer,
+    Answer, Applied, Difference, ExceptionEntry, ExceptionsAnswer, ExplainAnswer, HealthAnswer, LookupAnswer, Made,
+    Match, MethodsAnswer, Notification, PolicyAnswer, Rehearsed, Reloaded, Remark, Response, VersionAnswer, VmAnswer,
+    VmEntry, VmsAnswer, Waiting, WatchAnswer,
 };
 pub(in crate::control) use self::error::{ECHO_CHARS_MAX, explained};
 pub use self::error::{Kind, RpcError};
@@ -43,8 +43,9 @@ use super::handler::Verdict;
 use super::history::Recall;
 use super::inventory::SyncCall;
 pub use super::params::METHODS;
-use crate::model::{Address, Boot, Mode, Revision, Role, Scope};
+use crate::model::{Address, Boot, Direction, Mode, Revision, Role, Scope};
 use crate::policy::Tally;
+use crate::vm::connection::Connection;
 use crate::vm::edit::Edit;
 use crate::vm::policy::PolicyEdit;
 use crate::vm::record::{Etag, Exception, ExceptionName, VmId, VmPatch, VmSet};
@@ -67,6 +68,8 @@ pub const HISTORY_LIMIT_DEFAULT: usize = 100;
 pub const HISTORY_LIMIT_MAX: usize = 1_000;
 /// Longest that a change waits to be confirmed, in seconds: a day.
 pub const CONFIRM_SECONDS_MAX: u64 = 86_400;
+/// Most frames of one `explain`.
+pub const EXPLAIN_MAX: usize = 1_000;
 /// Most VMs in one answer of `vm.list`.
 pub const LIST_LIMIT_MAX: usize = 10_000;
 
@@ -152,6 +155,26 @@ pub enum Wish {
     },
 }
 
+/// Frames that somebody asks about.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Question {
+    /// The link that they come in by; the first unless said.
+    pub link: Option<String>,
+    /// By which port.
+    pub direction: Direction,
+    /// Which.
+    pub about: Frames,
+}
+
+/// What somebody asks about.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Frames {
+    /// These, 1 to [`EXPLAIN_MAX`].
+    Bytes(Vec<Vec<u8>>),
+    /// The one that begins a connection.
+    Connection(Box<Connection>),
+}
+
 /// What a client asks for.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Call {
@@ -226,6 +249,8 @@ pub enum Call {
         /// Of how many VMs at most, 1 to [`LIST_LIMIT_MAX`].
         limit: usize,
     },
+    /// `explain`
+    Explain(Question),
     /// `txn`
     Txn {
         /// What is to be done, all of it or nothing.
@@ -291,6 +316,7 @@ impl Call {
             Self::ExceptionAdd { .. } => "exception.add",
             Self::ExceptionRemove { .. } => "exception.remove",
             Self::ExceptionList { .. } => "exception.list",
+            Self::Explain(_) => "explain",
             Self::Txn { .. } => "txn",
             Self::TxnEnd { verdict, .. } => verdict.method(),
             Self::Sync(call) => call.method(),
@@ -317,6 +343,7 @@ impl Call {
             | Self::VmLookup { .. }
             | Self::VmList { .. }
             | Self::ExceptionList { .. }
+            | Self::Explain(_)
             | Self::Sync(SyncCall::Status(_))
             | Self::PolicyGet
             | Self::StatsGet { .. }

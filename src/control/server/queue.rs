@@ -19,7 +19,7 @@ use crate::control::inventory::{self, Changer, SyncAnswer, SyncCall};
 use crate::control::reading::{Overview, Rows, Source, Take};
 use crate::control::reload::Reload;
 use crate::control::roles::Roles;
-use crate::control::rpc::{Guard, Kind, Made, Reloaded, RpcError};
+use crate::control::rpc::{ExplainAnswer, Guard, Kind, Made, Question, Reloaded, RpcError};
 use crate::model::Boot;
 use crate::telemetry::heartbeat::{Heartbeat, PERIOD};
 
@@ -148,6 +148,10 @@ impl Source for Handle {
 
     fn rows(&self, take: Take) -> Result<Rows, RpcError> {
         self.run(move |state| state.rows(take)).unwrap_or_else(|| Err(gone()))
+    }
+
+    fn explain(&self, question: Question) -> Result<ExplainAnswer, RpcError> {
+        self.run(move |state| state.explain(question)).unwrap_or_else(|| Err(gone()))
     }
 
     fn history(&self, recall: Recall) -> Result<(Vec<Entry>, bool), RpcError> {
