@@ -34,6 +34,13 @@ pub fn did_you_mean<'a>(unknown: &str, known: impl IntoIterator<Item = &'a str>)
     nearest.map_or_else(String::new, |(_, _, name)| format!("; did you mean `{name}`?"))
 }
 
+/// Whether a VM can be called that, or what belongs to one: 1 to 64 of `A-Za-z0-9._:-`.
+#[must_use]
+pub fn is_name(text: &str) -> bool {
+    let allowed = |b: u8| b.is_ascii_alphanumeric() || b"._:-".contains(&b);
+    (1..=64).contains(&text.len()) && text.bytes().all(allowed)
+}
+
 /// Text fit to be printed on a terminal or into a log: one line, nothing that steers, the middle left out if it is
 /// longer than `chars_max`.
 #[must_use]

@@ -142,7 +142,7 @@ enum Level {
     Resets,
     /// At strict, and by ICMP where it fits.
     Icmp,
-    /// At mail, and some VMs have exceptions.
+    /// At mail, and some VMs have exceptions, and tenants relays.
     Excepted,
 }
 
@@ -161,7 +161,14 @@ impl Level {
                 golden.replace(mta, "[class.mta-only]\ndeny = \"drop\"\n")
             }
             Self::Icmp => strict.replace("[policy]\n", from),
-            Self::Mail | Self::Excepted => support::text("pcaps/golden.toml"),
+            Self::Mail => support::text("pcaps/golden.toml"),
+            Self::Excepted => {
+                let relay = |name, vm, more| format!("[[policy.relay]]\nname = \"{name}\"\nvm = \"{vm}\"\n{more}\n\n");
+                let relays = relay("tenants", "tenants-mail", "tenant = true\nports = [25, 465]")
+                    + &relay("nobody's", "not-there", "ports = [587]")
+                    + &relay("web1's", "web1", "ports = [587]");
+                support::text("pcaps/golden.toml").replace(mta, &(relays + mta))
+            }
             Self::Observe => strict.replace(level, "identity = \"observe\""),
             Self::Strict => strict,
             Self::SomeGuards => strict.replace(level, "identity = \"strict\"\nguards = [\"nd\", \"arp\"]"),

@@ -32,7 +32,7 @@ With several records each is set for itself: bad ones are named, by their lines,
         #[arg(required_unless_present = "file", add = completions::vm())]
         id: Option<VmId>,
         /// Read records from a JSON file, one a line if there are several (`-` is standard input)
-        #[arg(long, value_name = "FILE", conflicts_with_all = ["id", "macs", "ips", "public_ipv4", "scope", "class", "mode", "note"])]
+        #[arg(long, value_name = "FILE", conflicts_with_all = ["id", "macs", "ips", "public_ipv4", "scope", "tenant", "class", "mode", "note"])]
         file: Option<PathBuf>,
         #[command(flatten)]
         fields: Fields,
@@ -61,6 +61,9 @@ Examples:
         /// End the override of its class
         #[arg(long, conflicts_with = "class")]
         no_class: bool,
+        /// Take its tenant away
+        #[arg(long, conflicts_with = "tenant")]
+        no_tenant: bool,
         /// Remove the note
         #[arg(long, conflicts_with = "note")]
         no_note: bool,
@@ -128,6 +131,9 @@ pub(super) struct Fields {
     /// The scope in which its addresses are looked up
     #[arg(long, value_name = "N")]
     scope: Option<u16>,
+    /// Whose it is: relays may serve the VMs of one tenant
+    #[arg(long, value_name = "LABEL")]
+    tenant: Option<String>,
     /// Override its class
     #[arg(long, value_name = "CLASS")]
     class: Option<String>,
@@ -152,6 +158,7 @@ impl Fields {
         put("ips", (!self.ips.is_empty()).then(|| json!(self.ips)));
         put("public_ipv4", self.public_ipv4.map(|address| json!(address)));
         put("scope", self.scope.map(Into::into));
+        put("tenant", self.tenant.map(Into::into));
         put("class", self.class.map(Into::into));
         put("mode", self.mode.map(Into::into));
         put("note", self.note.map(Into::into));
@@ -272,11 +279,12 @@ impl Change {
                 only.put(&mut params);
                 Ok(("vm.set", params))
             }
-            Self::Patch { id, fields, lists, no_public_ipv4, no_class, no_note, no_macs, no_ips, only } => {
+            Self::Patch { id, fields, lists, no_public_ipv4, no_tenant, no_class, no_note, no_macs, no_ips, only } => {
                 let mut params = fields.into_params(&id);
                 lists.put(&mut params);
                 for (asked, name, value) in [
                     (no_public_ipv4, "public_ipv4", Value::Null),
+                    (no_tenant, "tenant", Value::Null),
                     (no_class, "class", Value::Null),
                     (no_note, "note", Value::Null),
                     (no_macs, "macs", json!([])),

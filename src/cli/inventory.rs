@@ -3,12 +3,13 @@
 use crate::text::did_you_mean;
 
 /// Fields of a record, and what columns of them may be called, in any case.
-const COLUMNS: [(&str, &[&str]); 8] = [
+const COLUMNS: [(&str, &[&str]); 9] = [
     ("id", &["id", "name", "vm"]),
     ("macs", &["macs", "mac"]),
     ("ips", &["ips", "ip", "ipv4", "ipv6", "address", "addresses"]),
     ("public_ipv4", &["public_ipv4", "public"]),
     ("scope", &["scope"]),
+    ("tenant", &["tenant"]),
     ("class", &["class"]),
     ("mode", &["mode"]),
     ("note", &["note"]),

@@ -239,6 +239,9 @@ pub(super) fn vm(entry: &VmEntry, page: Page) -> String {
         line("public_ipv4", &address.to_string());
     }
     line("scope", &vm.scope.0.to_string());
+    if let Some(tenant) = &vm.tenant {
+        line("tenant", &plain(tenant, 128));
+    }
     if let Some(class) = &vm.class {
         line("class", &plain(class, 64));
     }

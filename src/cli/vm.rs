@@ -33,7 +33,7 @@ enum VmCommand {
     /// Set every VM of an inventory: JSON Lines, or CSV with named columns
     #[command(after_help = "\
 A CSV's first line names its columns, in any case: id (or name, vm), macs (mac), ips (ip, ipv4, ipv6, address), public_ipv4
-(public), scope, class, mode, note. Several MACs or addresses stand in one field, separated by blanks or `;`, or in
+(public), scope, tenant, class, mode, note. Several MACs or addresses stand in one field, separated by blanks or `;`, or in
 several columns. What cannot be set is named by its line, the rest is set (exit code 65).
 
 Examples:
@@ -87,6 +87,9 @@ pub(super) struct Wanted {
     /// In this scope
     #[arg(long, value_name = "N")]
     scope: Option<u16>,
+    /// Of this tenant
+    #[arg(long, value_name = "LABEL")]
+    tenant: Option<String>,
     /// Names that begin so
     #[arg(long, value_name = "PREFIX")]
     id: Option<String>,
@@ -100,8 +103,8 @@ fn mode(text: &str) -> Result<Mode, String> {
 }
 
 impl From<Wanted> for Filter {
-    fn from(Wanted { class, mode, scope, id, ip }: Wanted) -> Self {
-        Self { class, mode, scope: scope.map(Scope), id_prefix: id, ip }
+    fn from(Wanted { class, mode, scope, tenant, id, ip }: Wanted) -> Self {
+        Self { class, mode, scope: scope.map(Scope), tenant, id_prefix: id, ip }
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::model::{ClassId, Mode, Scope, VlanId};
-use crate::policy::Classes;
+use crate::policy::{Classes, RelayAt};
 
 fn parse(text: &str) -> Result<Config, String> {
     Config::parse(text, Path::new("portcullis.toml")).map_err(|error| error.to_string())
@@ -76,6 +76,7 @@ fn classes_relays_and_scopes_reach_the_policy() {
     let config = parse(&format!(
         "{LINK}scopes = {{ \"100\" = 1, \"0\" = 7 }}\n[policy]\nunknown_class = \"mta-only\"\ndirections = [\"egress\"]\n\
          via = [\"52:54:00:ff:ff:01\"]\n[[policy.relay]]\nname = \"smarthost\"\nprefix = \"198.51.100.25\"\nports = [587]\n\
+         [[policy.relay]]\nname = \"own\"\nvm = \"mail1\"\ntenant = true\nports = [25, 587]\n\
          [class.mta-only]\nports = [25, \"2000-2010\"]\nmode = \"monitor\"\n[class.restricted]\nports = [\"25\"]"
     ))
     .unwrap();
@@ -87,9 +88,10 @@ fn classes_relays_and_scopes_reach_the_policy() {
     assert_eq!(policy.scopes[0].get(VlanId(100)), Some(Scope(1)));
     assert_eq!(policy.scopes[0].get(VlanId(0)), Some(Scope(7)));
     assert_eq!(policy.scopes[0].get(VlanId(5)), Some(Scope(0)));
-    assert!(policy.relay("198.51.100.25".parse().unwrap(), 587).is_some());
-    assert!(policy.relay("198.51.100.25".parse().unwrap(), 25).is_none());
-    assert!(policy.relay("198.51.100.26".parse().unwrap(), 587).is_none());
+    let [smarthost, own] = &policy.relays[..] else { panic!("{:?}", policy.relays) };
+    assert_eq!(smarthost.at, RelayAt::Prefix("198.51.100.25/32".parse().unwrap()));
+    assert!(smarthost.ports.contains(587) && !smarthost.ports.contains(25));
+    assert_eq!(own.at, RelayAt::Vm { id: "mail1".into(), tenant: true });
 }
 
 #[test]
@@ -107,6 +109,16 @@ fn what_makes_no_sense_is_refused_by_key() {
         (
             "[[policy.relay]]\nname = \"x\"\nprefix = \"198.51.100.0/24\"\nports = []".to_owned(),
             "policy.relay[0].ports",
+        ),
+        ("[[policy.relay]]\nname = \"x\"\nports = [25]".to_owned(), "policy.relay[0].prefix"),
+        (
+            "[[policy.relay]]\nname = \"x\"\nprefix = \"198.51.100.25\"\nvm = \"mail1\"\nports = [25]".to_owned(),
+            "policy.relay[0].vm",
+        ),
+        ("[[policy.relay]]\nname = \"x\"\nvm = \"mail 1\"\nports = [25]".to_owned(), "policy.relay[0].vm"),
+        (
+            "[[policy.relay]]\nname = \"x\"\nprefix = \"198.51.100.25\"\ntenant = true\nports = [25]".to_owned(),
+            "policy.relay[0].tenant",
         ),
         (format!("{LINK}mtu = 20"), "link[0].mtu"),
         (format!("{LINK}queues = 0"), "link[0].queues"),

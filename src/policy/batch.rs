@@ -10,7 +10,7 @@
 
 use super::identity::vm_side;
 use super::{Settings, Snapshot};
-use crate::model::{Direction, FrameSet, Mode, VlanId, VmIndex, Way};
+use crate::model::{Direction, FrameSet, Mode, Scope, VlanId, VmIndex, Way};
 use crate::packet::{PlainIpv4, PlainIpv6, Ports};
 use crate::table::{Station, Stations};
 
@@ -74,6 +74,7 @@ fn sift<'f>(
 pub struct ByClass<'a> {
     snapshot: Snapshot<'a>,
     stations: Stations<'a>,
+    scope: Scope,
     direction: Direction,
     /// Frames to ports that no class closes are among those asked about.
     always_asks_who: bool,
@@ -109,10 +110,11 @@ impl<'a> ByClass<'a> {
     pub fn open(snapshot: Snapshot<'a>, way: Way) -> Option<Self> {
         let Snapshot { vms, settings, .. } = snapshot;
         // Plain frames have no tag, so they are not refused.
-        let stations = vms.stations(settings.scope(way, VlanId(0)).unwrap_or_default());
+        let scope = settings.scope(way, VlanId(0)).unwrap_or_default();
+        let stations = vms.stations(scope);
         let by_class = settings.judges(way.direction) && settings.mode == Mode::Enforce;
         let always_asks_who = settings.always_asks_who(way.direction);
-        by_class.then_some(Self { snapshot, stations, direction: way.direction, always_asks_who })
+        by_class.then_some(Self { snapshot, stations, scope, direction: way.direction, always_asks_who })
     }
 
     /// Begins to look up whose frame it is.
@@ -121,7 +123,7 @@ impl<'a> ByClass<'a> {
         let Some(frame) = PlainIpv4::read(head) else { return Question::default() };
         let (mac, _) = vm_side(self.direction, frame.source_mac(), frame.destination_mac());
         let (address, peer) = vm_side(self.direction, frame.source(), frame.destination());
-        let address = if self.snapshot.settings.is_relay(peer.into()) { 0 } else { address.to_bits() };
+        let address = if self.snapshot.grants.is_relay(self.scope, peer.into()) { 0 } else { address.to_bits() };
         Question { station: self.stations.seek(mac), address, ports: frame.ports() }
     }
 

@@ -1,13 +1,12 @@
 //! Exceptions of single VMs, as workers have them: few VMs have any, so they stand apart from the table.
 
-use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
 use ipnet::IpNet;
 use quanta::{Clock, Instant};
 
-use super::{Classes, PortRange};
+use super::{Classes, Parted, PortRange};
 use crate::model::{ClassId, VmIndex};
 
 /// What one VM may do though its class closes it.
@@ -58,15 +57,10 @@ impl Exception {
     }
 }
 
-/// How many parts they are kept in: a change copies the part that it is about.
-const PARTS: usize = 256;
-
-type Part = HashMap<VmIndex, Arc<[Exception]>>;
-
 /// The exceptions of every VM that has one, and the clock by which they end.
 #[derive(Clone, Debug)]
 pub struct Exceptions {
-    parts: Box<[Arc<Part>]>,
+    of: Parted<Arc<[Exception]>>,
     clock: Clock,
 }
 
@@ -74,24 +68,18 @@ impl Exceptions {
     /// None, to end by a clock.
     #[must_use]
     pub fn none(clock: Clock) -> Self {
-        Self { parts: (0..PARTS).map(|_| Arc::default()).collect(), clock }
+        Self { of: Parted::default(), clock }
     }
 
     /// Makes these a VM's.
     pub fn put(&mut self, vm: VmIndex, exceptions: Vec<Exception>) {
-        if let Some(part) = self.parts.get_mut(vm.0 as usize % PARTS) {
-            let part = Arc::make_mut(part);
-            match exceptions.is_empty() {
-                true => _ = part.remove(&vm),
-                false => _ = part.insert(vm, exceptions.into()),
-            }
-        }
+        self.of.put(vm, (!exceptions.is_empty()).then(|| exceptions.into()));
     }
 
     /// One of a VM's that opens what is wanted, now.
     #[must_use]
     pub fn opening(&self, vm: VmIndex, classes: &Classes, wanted: Wanted) -> Option<&Exception> {
-        let of_vm = self.parts.get(vm.0 as usize % PARTS)?.get(&vm)?;
+        let of_vm = self.of.get(vm)?;
         let is_over = |until| self.clock.now() >= until;
         // The clock is read last, and only for what it would end.
         of_vm.iter().find(|one| one.opens(classes, wanted) && !one.until.is_some_and(is_over))

@@ -1,18 +1,38 @@
 //! Rule 6: what lets a frame pass though its VM's class may close its port, which is an exception of that VM or a relay.
 
+use std::net::IpAddr;
+
 use super::exception::Wanted;
 use super::identity::{Finding, Identity};
-use super::{Case, Exception, Relay, Snapshot, Subject};
-use crate::model::Direction;
+use super::{Case, Exception, Exceptions, RelayInForce, Snapshot, Subject};
+use crate::model::{Direction, Scope};
 use crate::packet::Ports;
 
+/// What may let frames pass, as workers have it: published beside the table.
+#[derive(Clone, Debug)]
+pub struct Grants {
+    /// What some VMs may do though their class closes it.
+    pub exceptions: Exceptions,
+    /// Peers that VMs may reach.
+    pub relays: Vec<RelayInForce>,
+}
+
+impl Grants {
+    /// Whether a peer is a relay on any port, for frames of a scope.
+    #[inline]
+    #[must_use]
+    pub fn is_relay(&self, scope: Scope, peer: IpAddr) -> bool {
+        self.relays.iter().any(|relay| relay.is_at(scope, peer))
+    }
+}
+
 /// What lets a frame pass.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug)]
 pub(super) enum Grant<'a> {
     /// An exception of its VM.
     Exception(&'a Exception),
     /// A relay.
-    Relay(&'a Relay),
+    Relay(&'a RelayInForce),
 }
 
 /// What grants a frame: a relay that it goes to or answers for, or an exception of its VM that opens what is closed to it. Each of
@@ -21,7 +41,7 @@ pub(super) enum Grant<'a> {
 /// An exception is a privilege of its VM, so the evidence must agree; a relay serves everybody who does not contradict himself.
 #[inline(always)]
 pub(super) fn grant<'a>(snapshot: Snapshot<'a>, identity: &Identity, case: &Case) -> Option<Grant<'a>> {
-    if !identity.has_exceptions && snapshot.settings.relays.is_empty() {
+    if !identity.has_exceptions && snapshot.grants.relays.is_empty() {
         return None;
     }
     sought(snapshot, identity, case)
@@ -29,7 +49,8 @@ pub(super) fn grant<'a>(snapshot: Snapshot<'a>, identity: &Identity, case: &Case
 
 #[inline(never)]
 fn sought<'a>(snapshot: Snapshot<'a>, identity: &Identity, case: &Case) -> Option<Grant<'a>> {
-    let Snapshot { settings, exceptions, .. } = snapshot;
+    let Snapshot { settings, grants, .. } = snapshot;
+    let exceptions = &grants.exceptions;
     let excepted = identity.vm.filter(|_| identity.has_exceptions && identity.finding.is_none());
     let ports = match case.subject {
         Subject::Tcp(ports) => ports,
@@ -46,7 +67,11 @@ fn sought<'a>(snapshot: Snapshot<'a>, identity: &Identity, case: &Case) -> Optio
         let wanted = Wanted::Port(case.peer?, port);
         exceptions.opening(excepted?, &settings.classes, wanted).map(Grant::Exception)
     };
-    let relay = |port| settings.relay(case.peer?, port).map(Grant::Relay);
+    let relay = |port| {
+        let peer = case.peer?;
+        let serves = |relay: &&RelayInForce| relay.ports.contains(port) && relay.serves(identity.vm);
+        grants.relays.iter().filter(serves).find(|relay| relay.is_at(case.scope, peer)).map(Grant::Relay)
+    };
     // None where it stays closed.
     let opened = |relay: Option<Grant<'a>>, port| match relay {
         None if identity.closes(settings, port) => exception(port).map(Some),

@@ -101,7 +101,7 @@ pub struct Settings {
     pub judge_ingress: bool,
     /// Routers between VMs and box: behind them only the IP address identifies the VM.
     pub via: Routers,
-    /// Peers that every VM may reach.
+    /// Peers that VMs may reach.
     pub relays: Vec<Relay>,
     /// For each link, the scopes of its VLANs.
     pub scopes: Vec<VlanScopes>,
@@ -191,18 +191,5 @@ impl Settings {
     #[must_use]
     pub fn scope(&self, way: Way, vlan: VlanId) -> Option<Scope> {
         self.scopes.get(way.link.0).map_or(Some(Scope(0)), |scopes| scopes.get(vlan))
-    }
-
-    /// Whether a relay covers this peer on any port.
-    #[inline]
-    #[must_use]
-    pub fn is_relay(&self, peer: IpAddr) -> bool {
-        self.relays.iter().any(|relay| relay.prefix.contains(&peer))
-    }
-
-    /// The relay that covers this peer and port.
-    #[must_use]
-    pub fn relay(&self, peer: IpAddr, port: u16) -> Option<&Relay> {
-        self.relays.iter().find(|relay| relay.prefix.contains(&peer) && relay.ports.contains(port))
     }
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Exceptions, Settings};
+use super::{Grants, Settings};
 use crate::sync::published::Subscriber;
 use crate::table::{self, VmSnapshot};
 
@@ -13,8 +13,8 @@ pub struct Snapshot<'a> {
     pub vms: VmSnapshot<'a>,
     /// What decides beside them.
     pub settings: &'a Settings,
-    /// What some of them may do all the same.
-    pub exceptions: &'a Exceptions,
+    /// What may let frames pass all the same.
+    pub grants: &'a Grants,
 }
 
 /// What is published beside the VMs' table.
@@ -22,8 +22,8 @@ pub struct Snapshot<'a> {
 pub struct Rules {
     /// What decides beside the VMs.
     pub settings: Arc<Settings>,
-    /// What some of them may do all the same.
-    pub exceptions: Arc<Exceptions>,
+    /// What may let frames pass all the same.
+    pub grants: Arc<Grants>,
 }
 
 /// What a worker reads by: made once per worker, moved to its thread, never shared.
@@ -55,7 +55,7 @@ impl Reader {
     pub fn snapshot(&mut self) -> Snapshot<'_> {
         let Self { vms, rules } = self;
         let vms = vms.snapshot_with(|generation| rules.advance(generation));
-        let Rules { settings, exceptions } = rules.value();
-        Snapshot { vms, settings, exceptions }
+        let Rules { settings, grants } = rules.value();
+        Snapshot { vms, settings, grants }
     }
 }

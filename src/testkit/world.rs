@@ -180,8 +180,23 @@ impl WorldBuilder {
     pub fn relay(mut self, station: Station, ports: &[u16]) -> Self {
         for prefix in [IpAddr::V4(station.ipv4).into(), IpAddr::V6(station.ipv6).into()] {
             let ports = ports.iter().copied().map(PortRange::from).collect();
-            self.config.policy.relays.push(RelaySection { name: format!("relay-{prefix}"), prefix, ports });
+            self.config.policy.relays.push(RelaySection {
+                name: format!("relay-{prefix}"),
+                prefix: Some(prefix),
+                vm: None,
+                tenant: false,
+                ports,
+            });
         }
+        self
+    }
+
+    /// A VM as a relay, for all or for its tenant.
+    #[must_use]
+    pub fn relay_vm(mut self, vm: Station, ports: &[u16], tenant: bool) -> Self {
+        let ports = ports.iter().copied().map(PortRange::from).collect();
+        let (name, vm) = (format!("relay-{}", vm.id), Some(vm.id.to_owned()));
+        self.config.policy.relays.push(RelaySection { name, prefix: None, vm, tenant, ports });
         self
     }
 

@@ -101,6 +101,7 @@ impl Step {
                     ips,
                     public_ipv4: public.then(|| [203, 0, 113, *vm].into()),
                     scope: Scope(*scope),
+                    tenant: None,
                     class: Some(class.map(class_name)),
                     mode: None,
                     exceptions: Some(Some(but.iter().map(|&class| exception(class)).collect())),
@@ -239,7 +240,7 @@ impl Model {
                         assert_eq!(snapshot.vms.state(at).has_exceptions, but.is_some(), "exceptions of {}", vm.id);
                         let opened = [1000, 1001, 1002, 1003, 1004].map(|port| {
                             let wanted = Wanted::Port(std::net::Ipv4Addr::LOCALHOST.into(), port);
-                            snapshot.exceptions.opening(at, &snapshot.settings.classes, wanted).is_some()
+                            snapshot.grants.exceptions.opening(at, &snapshot.settings.classes, wanted).is_some()
                         });
                         let expected =
                             [1000, 1001, 1002, 1003, 1004].map(|port| but.is_some_and(|closed| closed != port));

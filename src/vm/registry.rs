@@ -140,8 +140,8 @@ impl Registry {
     /// What is published, for look-ups between changes.
     #[must_use]
     pub fn snapshot(&self) -> Snapshot<'_> {
-        let Rules { settings, exceptions } = self.rules.newest();
-        Snapshot { vms: self.writer.snapshot(), settings, exceptions }
+        let Rules { settings, grants } = self.rules.newest();
+        Snapshot { vms: self.writer.snapshot(), settings, grants }
     }
 
     /// The clock by which exceptions end.
@@ -360,7 +360,7 @@ impl Staged {
         debug_assert!(back.is_ok(), "{back:?}");
         // First the settings, whose classes the records speak of.
         if let Some([old, _]) = &self.committed.settings {
-            truth.settings = old.clone();
+            truth.replace_settings(old.clone());
         }
         for change in self.committed.vms.iter().rev() {
             truth.undo(change);
@@ -417,7 +417,7 @@ fn stage(
         staged.lost.extend(batch.remove(key).map(|owner| (key, owner)));
     }
     if let Some((_, new)) = settings {
-        staged.committed.settings = Some([std::mem::replace(&mut truth.settings, new.clone()), new]);
+        staged.committed.settings = Some([truth.replace_settings(new.clone()), new]);
     }
     for step in &steps {
         let number = match &step.old {

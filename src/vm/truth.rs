@@ -1,21 +1,28 @@
 //! What is true of the VMs and settings, staged changes included: plain collections, no table.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::net::IpAddr;
 use std::sync::Arc;
+
+use ipnet::IpNet;
 
 use super::clock::Clock;
 use super::journal::VmChange;
 use super::record::{self, ExceptionName, Vm, VmId};
 use crate::model::{ClassId, Moment, Peer, Revision, Scope, VmIndex};
-use crate::policy::{Exception, Exceptions, Opens, Rules, Settings};
+use crate::policy::{
+    Exception, Exceptions, Grants, Members, Opens, Parted, Relay, RelayAt, RelayInForce, Rules, Settings,
+};
 
 /// Everything that is true.
 #[derive(Debug)]
 pub(super) struct Truth {
     pub(super) revision: Revision,
     pub(super) settings: Arc<Settings>,
-    /// What workers know of exceptions.
-    exceptions: Arc<Exceptions>,
+    /// What workers know of exceptions and relays.
+    grants: Arc<Grants>,
+    /// VMs of each tenant.
+    tenants: HashMap<String, BTreeSet<VmIndex>>,
     /// VMs that have exceptions.
     pub(super) excepted: BTreeSet<VmId>,
     /// When exceptions end, and whose.
@@ -36,10 +43,12 @@ pub(super) struct Truth {
 
 impl Truth {
     pub(super) fn new(settings: Arc<Settings>, clock: Clock) -> Self {
-        Self {
+        let exceptions = Exceptions::none(clock.steady().clone());
+        let mut truth = Self {
             revision: Revision::default(),
             settings,
-            exceptions: Arc::new(Exceptions::none(clock.steady().clone())),
+            grants: Arc::new(Grants { exceptions, relays: Vec::new() }),
+            tenants: HashMap::new(),
             excepted: BTreeSet::new(),
             ends: BTreeSet::new(),
             clock,
@@ -49,6 +58,23 @@ impl Truth {
             scopes: BTreeMap::new(),
             free: Vec::new(),
             leaving: Vec::new(),
+        };
+        truth.place_relays();
+        truth
+    }
+
+    /// Makes these the settings; what they were.
+    pub(super) fn replace_settings(&mut self, settings: Arc<Settings>) -> Arc<Settings> {
+        let old = std::mem::replace(&mut self.settings, settings);
+        self.place_relays();
+        old
+    }
+
+    /// Looks anew where relays are, and whom they serve.
+    fn place_relays(&mut self) {
+        if !self.settings.relays.is_empty() || !self.grants.relays.is_empty() {
+            let relays = self.settings.relays.iter().map(|relay| self.placed(relay)).collect();
+            Arc::make_mut(&mut self.grants).relays = relays;
         }
     }
 
@@ -68,12 +94,12 @@ impl Truth {
 
     /// What is published beside the table.
     pub(super) fn rules(&self) -> Rules {
-        Rules { settings: Arc::clone(&self.settings), exceptions: Arc::clone(&self.exceptions) }
+        Rules { settings: Arc::clone(&self.settings), grants: Arc::clone(&self.grants) }
     }
 
     /// Whether it is what was published.
-    pub(super) fn is_published(&self, Rules { settings, exceptions }: &Rules) -> bool {
-        Arc::ptr_eq(settings, &self.settings) && Arc::ptr_eq(exceptions, &self.exceptions)
+    pub(super) fn is_published(&self, Rules { settings, grants }: &Rules) -> bool {
+        Arc::ptr_eq(settings, &self.settings) && Arc::ptr_eq(grants, &self.grants)
     }
 
     /// VMs with exceptions that are over now, and which.
@@ -175,6 +201,8 @@ impl Truth {
             }
             None => _ = self.ids.remove(&change.id),
         }
+        let (had_tenant, has_tenant) =
+            (was.and_then(|was| was.tenant.clone()), is.as_ref().and_then(|is| is.tenant.clone()));
         let had = was.map_or(&[][..], |was| &was.exceptions);
         let has = is.as_ref().map_or(&[][..], |is| &is.exceptions);
         if had != has {
@@ -183,10 +211,63 @@ impl Truth {
                 false => _ = self.excepted.insert(change.id.clone()),
             }
             let has = has.iter().map(|one| self.in_force(one)).collect();
-            Arc::make_mut(&mut self.exceptions).put(change.index, has);
+            Arc::make_mut(&mut self.grants).exceptions.put(change.index, has);
         }
         if let Some(slot) = self.vms.get_mut(change.index.0 as usize) {
             *slot = is;
+        }
+        if had_tenant != has_tenant {
+            self.move_tenant(change.index, had_tenant, has_tenant);
+        }
+        let is_relay = |relay: &Relay| matches!(&relay.at, RelayAt::Vm { id, .. } if *id == change.id.as_str());
+        if self.settings.relays.iter().any(is_relay) {
+            self.place_relays();
+        }
+    }
+
+    fn move_tenant(&mut self, vm: VmIndex, from: Option<String>, to: Option<String>) {
+        if let Some(from) = from
+            && let Some(vms) = self.tenants.get_mut(&from)
+        {
+            vms.remove(&vm);
+            if vms.is_empty() {
+                self.tenants.remove(&from);
+            }
+        }
+        if self.grants.relays.iter().any(|relay| relay.members.is_some()) {
+            let members = Arc::make_mut(&mut self.grants).relays.iter_mut().filter_map(|relay| relay.members.as_mut());
+            for Members { tenant, vms } in members {
+                vms.put(vm, (to.is_some() && tenant.as_deref() == to.as_deref()).then_some(()));
+            }
+        }
+        if let Some(to) = to {
+            self.tenants.entry(to).or_default().insert(vm);
+        }
+    }
+
+    /// A relay as workers have it: where its VM is now, if it is one.
+    fn placed(&self, relay: &Relay) -> RelayInForce {
+        let vm = match &relay.at {
+            RelayAt::Prefix(_) => None,
+            RelayAt::Vm { id, .. } => id.parse().ok().and_then(|id| self.get(&id)).map(|(_, vm)| vm),
+        };
+        let tenant = vm.and_then(|vm| vm.tenant.as_deref());
+        let fellows = || {
+            let mut vms = Parted::default();
+            let of_tenant = tenant.and_then(|tenant| self.tenants.get(tenant));
+            of_tenant.into_iter().flatten().for_each(|&vm| vms.put(vm, Some(())));
+            Members { tenant: tenant.map(Into::into), vms }
+        };
+        let public = vm.and_then(|vm| vm.public_ipv4).map(|address| IpNet::from(IpAddr::V4(address)));
+        RelayInForce {
+            name: relay.name.as_str().into(),
+            anywhere: match relay.at {
+                RelayAt::Prefix(prefix) => vec![prefix],
+                RelayAt::Vm { .. } => public.into_iter().collect(),
+            },
+            within: vm.map(|vm| (vm.scope, vm.prefixes().collect())),
+            ports: Arc::new(relay.ports.clone()),
+            members: matches!(relay.at, RelayAt::Vm { tenant: true, .. }).then(fellows),
         }
     }
 

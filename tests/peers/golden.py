@@ -107,7 +107,17 @@ EXCEPTIONS = {
     "net1": [{"name": "a-part", "ports": [25], "permanent": True}, {"name": "rest", "ports": [465, 587], "permanent": True}],
     "two-nics": [{"name": "closes-nothing", "class": "restricted", "permanent": True}],
 }
-EXCEPTED_JSONL = "".join(json.dumps(vm | {"exceptions": EXCEPTIONS.get(vm["id"], [])}) + "\n" for vm in VMS)
+TENANTS = {"web2": "blue", "mta1": "blue", "mail1": "red", "web1-of-scope-1": "blue"}
+# A mail server of a tenant is where the captures have their peer.
+TENANTS_MAIL = {"id": "tenants-mail", "ips": [PEER6], "public_ipv4": PEER4, "tenant": "blue"}
+
+
+def excepted(vm):
+    more = {"exceptions": EXCEPTIONS.get(vm["id"], [])}
+    return vm | more | ({"tenant": TENANTS[vm["id"]]} if vm["id"] in TENANTS else {})
+
+
+EXCEPTED_JSONL = "".join(json.dumps(vm) + "\n" for vm in [*map(excepted, VMS), TENANTS_MAIL])
 
 
 def addresses_of(vm_id):

@@ -33,6 +33,8 @@ class Class:
 class Relay:
     name: str
     prefix: object
+    vm: Optional[str]
+    tenant: bool
     ports: FrozenSet[int]
 
 
@@ -68,7 +70,8 @@ class Policy:
         self.routers = {mac_bytes(mac) for mac in policy.get("via", [])}
         self.link_routers = set()
         self.relays = [
-            Relay(entry["name"], ipaddress.ip_network(entry["prefix"]), port_set(entry["ports"]))
+            Relay(entry["name"], entry.get("prefix") and ipaddress.ip_network(entry["prefix"]), entry.get("vm"),
+                  entry.get("tenant", False), port_set(entry["ports"]))
             for entry in policy.get("relay", [])
         ]
         links = config.get("link", [])
@@ -133,6 +136,8 @@ class Vm:
     scope: int
     monitor: bool
     exceptions: List["VmException"] = field(default_factory=list)
+    tenant: Optional[str] = None
+    public: Optional[object] = None
 
     def lists_family(self, version):
         return any(network.version == version for network in self.networks)
@@ -156,6 +161,7 @@ class Inventory:
                 entry["id"], policy.classes[name], [mac_bytes(mac) for mac in entry.get("macs", [])],
                 [ipaddress.ip_network(address) for address in addresses], entry.get("scope", 0),
                 entry.get("mode") == "monitor", [exception(one, policy) for one in entry.get("exceptions", [])],
+                entry.get("tenant"), ipaddress.ip_network(public) if public else None,
             )
             assert vm.macs or vm.networks, f"{vm.id}: at least one MAC or IP"
             assert vm.id not in self.vms, f"{vm.id} twice"
@@ -340,7 +346,7 @@ def by_the_later_rules(sight, incoming, policy, inventory):
     denial = denial_of(sight, egress, identity.closed, policy)
 
     # 6. A relay covers the peer and the port; on ingress it answers for rule 8 only. An exception of the VM opens what is closed.
-    relayed = relay_covers(sight, egress, identity, policy)
+    relayed = relay_covers(sight, egress, identity, policy, inventory)
     if relayed and (egress or denial != "port_closed"):
         return judged(identity, True, "excepted")
     if denial and exceptions_open(sight, egress, identity, relayed, policy):
@@ -383,12 +389,35 @@ def named(denial, sight, egress, identity, policy):
     return denial_of(sight, egress, identity.own, policy) or identity.finding
 
 
-def relay_covers(sight, egress, identity, policy):
+def relay_covers(sight, egress, identity, policy, inventory):
     if sight.kind != "tcp" or identity.contradicted or sight.steered:
         return False
     peer = ipaddress.ip_address(sight.addresses[1 if egress else 0])
     port = sight.dport if egress else sight.sport
-    return any(peer in relay.prefix and port in relay.ports for relay in policy.relays)
+    scope = policy.scope_of(sight.vlans)
+    return any(
+        port in relay.ports and is_at(relay, peer, scope, inventory) and serves(relay, identity.vm, inventory)
+        for relay in policy.relays
+    )
+
+
+def is_at(relay, peer, scope, inventory):
+    """A VM's addresses count in its own scope; its public one everywhere."""
+    if relay.prefix is not None:
+        return peer in relay.prefix
+    vm = inventory.vms.get(relay.vm)
+    if vm is None:
+        return False
+    return (vm.public is not None and peer in vm.public) or (
+        vm.scope == scope and any(peer in network for network in vm.networks)
+    )
+
+
+def serves(relay, vm, inventory):
+    if not relay.tenant:
+        return True
+    own = inventory.vms.get(relay.vm)
+    return vm is not None and own is not None and own.tenant is not None and vm.tenant == own.tenant
 
 
 def exceptions_open(sight, egress, identity, relayed, policy):

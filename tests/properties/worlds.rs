@@ -57,12 +57,13 @@ impl Kind {
         };
         let public = self.public.map(|own| if own { vm.ipv4.to_string() } else { format!("198.18.0.{}", octets[3]) });
         let mode = if self.monitor { "monitor" } else { "enforce" };
+        let tenant = if octets[3].is_multiple_of(2) { "blue" } else { "red" };
         let id = format!("{}-{scope}", vm.id);
         let exceptions: Vec<serde_json::Value> =
             self.exceptions.iter().map(|one| serde_json::from_str(one).unwrap()).collect();
         serde_json::json!({
             "id": id, "macs": macs, "ips": ips, "public_ipv4": public, "class": self.class, "mode": mode, "scope": scope,
-            "exceptions": exceptions,
+            "exceptions": exceptions, "tenant": tenant,
         })
         .to_string()
     }
@@ -78,6 +79,8 @@ struct Outline {
     via: bool,
     via_in: bool,
     relay: bool,
+    /// VM C is a relay: for all, or for its tenant.
+    relay_vm: Option<bool>,
     refuse: bool,
     /// Untagged frames are of the scope of VLAN 100.
     untagged_there: bool,
@@ -110,6 +113,9 @@ impl Outline {
         }
         if self.relay {
             world = world.relay(RELAY, &[587]);
+        }
+        if let Some(tenant) = self.relay_vm {
+            world = world.relay_vm(Station { id: "vm-c-0", ..VM_C }, &[25, 587], tenant);
         }
         if self.untagged_there {
             world = world.scope(0, 1);
@@ -165,8 +171,8 @@ fn outline() -> impl Strategy<Value = Outline> {
     ];
     let guards = prop::option::weighted(0.2, prop::sample::subsequence(Guard::ALL.to_vec(), 0..=4));
     let vms = ([kind(), kind(), kind(), kind()], kind(), unknown);
-    (vms, seldom(), directions, any::<[bool; 4]>(), seldom(), (identity, guards, seldom())).prop_map(
-        |(vms, box_monitors, directions, switches, untagged_there, (identity, guards, protect))| {
+    (vms, seldom(), directions, any::<[bool; 4]>(), seldom(), (identity, guards, seldom(), any::<Option<bool>>()))
+        .prop_map(|(vms, box_monitors, directions, switches, untagged_there, (identity, guards, protect, relay_vm))| {
             let ((vms, elsewhere, unknown), [via, via_in, relay, refuse]) = (vms, switches);
             Outline {
                 vms,
@@ -177,14 +183,14 @@ fn outline() -> impl Strategy<Value = Outline> {
                 via,
                 via_in,
                 relay,
+                relay_vm,
                 refuse,
                 untagged_there,
                 identity,
                 guards,
                 protect,
             }
-        },
-    )
+        })
 }
 
 /// Who sends it with whose address, plain or dressed, TCP or not, whole or not; and how long its segments are.
@@ -197,7 +203,7 @@ fn any_frame() -> impl Strategy<Value = (Vec<u8>, usize)> {
     ];
     let address = prop_oneof![6 => Just(None), 1 => (100..105u8).prop_map(Some), 1 => (128..=255u8).prop_map(Some)];
     let port = || prop::sample::select(&[25u16, 25, 25, 587, 465, 443, 2525, 40000][..]);
-    let peer = prop::sample::select(&[PEER, PEER, RELAY][..]);
+    let peer = prop::sample::select(&[PEER, PEER, PEER, RELAY, RELAY, VM_C][..]);
     // What it is: mostly TCP.
     let what = prop::sample::select(
         &[

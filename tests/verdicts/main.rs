@@ -7,7 +7,8 @@
 //! - `identity`: "Whose frame is it?"
 //! - `sight`: "What the box can see"
 //! - `strict`, `guards`: "Strict"
-//! - `order`: "The verdict", relays, monitor mode, directions, classes, counting
+//! - `relays`: "Relays"
+//! - `order`: "The verdict", monitor mode, directions, classes, counting
 //! - `exceptions`: "Exceptions"
 //! - `reject`: "Denied frames"
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a test may end in a panic")]
@@ -17,6 +18,7 @@ mod guards;
 mod identity;
 mod order;
 mod reject;
+mod relays;
 mod sight;
 mod strict;
 

@@ -1,12 +1,11 @@
-//! "In this order; the first that applies decides.": the rules, then relays, monitor mode, directions, classes and counting.
+//! "In this order; the first that applies decides.": the rules, then monitor mode, directions, classes and counting.
 
 use portcullis::model::Direction::{self, Egress, Ingress};
 use portcullis::policy::DropReason::*;
 use portcullis::policy::{Observed, Tally, Verdict};
 use portcullis::port::memory::Frame;
 use portcullis::testkit::{
-    NOBODY, PEER, RELAY, ROUTER_MAC, Station, VM_A, VM_B, VM_C, VM_D, World, allowed, denied, drops, excepted, frame,
-    passes, world, would_deny,
+    NOBODY, PEER, Station, VM_A, VM_B, VM_C, VM_D, World, allowed, denied, drops, frame, passes, world, would_deny,
 };
 
 use super::{MAIL_PORTS, both_directions, both_families, each_way};
@@ -165,98 +164,6 @@ fn an_opaque_frame_is_judged_as_if_it_went_to_a_mail_port() {
     let world = world.of_class(VM_A, "games").of_class(VM_B, "nothing").build();
     each_way(&world, frame().from(VM_A).to(PEER).fragment(1, true), &denied(VM_A, OpaqueFragment));
     each_way(&world, frame().from(VM_B).to(PEER).fragment(1, true), &allowed(VM_B));
-}
-
-// Relays.
-
-fn a_world_with_relay() -> World {
-    let mta = world().class("mta-only", &[25]).of_class(VM_C, "mta-only").class("submission", &[587]);
-    mta.restricted(VM_A).unrestricted(VM_B).relay(RELAY, &[587]).via(ROUTER_MAC).build()
-}
-
-#[test]
-fn every_vm_may_reach_a_relay_on_its_ports() {
-    let world = a_world_with_relay();
-    for vm in [VM_A, VM_B, VM_C, NOBODY, VM_A.with_mac(ROUTER_MAC)] {
-        for smtp in both_families(frame().from(vm).to(RELAY).tcp(587)) {
-            assert_eq!(world.egress(smtp), excepted(vm), "{vm:?}");
-        }
-        for answer in both_families(frame().from(RELAY).to(vm).tcp_from(587)) {
-            assert_eq!(world.ingress(answer), excepted(vm), "{vm:?}");
-        }
-    }
-}
-
-#[test]
-fn a_relay_covers_its_own_ports_and_address_only() {
-    let world = a_world_with_relay();
-    for port in [25, 465] {
-        each_way(&world, frame().from(VM_A).to(RELAY).tcp(port), &denied(VM_A, PortClosed));
-    }
-    each_way(&world, frame().from(VM_A).to(PEER).tcp(587), &denied(VM_A, PortClosed));
-    for answer in both_families(frame().from(PEER).to(VM_A).tcp_from(587)) {
-        assert_eq!(world.ingress(answer), denied(VM_A, ReplyClosed));
-    }
-}
-
-#[test]
-fn on_ingress_a_relay_covers_its_answers_only() {
-    // "on ingress the source address and port, and then only rule 8 is lifted"
-    let world = a_world_with_relay();
-    for smtp in both_families(frame().from(RELAY).to(VM_A).tcp(587)) {
-        assert_eq!(world.ingress(smtp), denied(VM_A, PortClosed));
-    }
-    for smtp in both_families(frame().from(RELAY).to(VM_A).tcp_ports(587, 25)) {
-        assert_eq!(world.ingress(smtp), denied(VM_A, PortClosed));
-    }
-    for answer in both_families(frame().from(RELAY).to(VM_A).tcp_from(25)) {
-        assert_eq!(world.ingress(answer), denied(VM_A, ReplyClosed));
-    }
-}
-
-#[test]
-fn a_relay_does_not_apply_where_identity_is_contradicted() {
-    let world = a_world_with_relay();
-    each_way(&world, frame().from(VM_A.with_ips_of(VM_B)).to(RELAY).tcp(587), &denied(VM_A, SpoofIp));
-    each_way(&world, frame().from(NOBODY.with_ips_of(VM_B)).to(RELAY).tcp(587), &denied(VM_B, SpoofMac));
-    for answer in both_families(frame().from(RELAY).to(VM_B.with_ips_of(VM_A)).tcp_from(587)) {
-        assert_eq!(world.ingress(answer), denied(VM_B, SpoofIp));
-    }
-}
-
-#[test]
-fn a_relay_applies_where_evidence_is_only_missing() {
-    let link_local = VM_A.with_ipv6("fe80::1".parse().unwrap());
-    let answer = a_world_with_relay().egress(frame().ipv6().from(link_local).to(RELAY).tcp(587));
-    assert_eq!(answer, excepted(VM_A).observing(Observed::MissingEvidence));
-}
-
-#[test]
-fn a_relay_does_not_apply_to_a_frame_that_goes_elsewhere_afterwards() {
-    // "to a frame with an IPv4 source route or an IPv6 routing header with segments left"
-    let world = a_world_with_relay();
-    let smtp = || frame().from(VM_A).to(RELAY).tcp(587);
-    let loose = [131, 7, 4, 198, 51, 100, 7, 0];
-    let strict = [137, 7, 4, 198, 51, 100, 7, 0];
-    let after_no_operations = [1, 1, 1, 131, 7, 4, 198, 51, 100, 7, 0, 0];
-    let unreadable = [148, 0, 0, 0]; // it may hide one
-    for options in [&loose[..], &strict, &after_no_operations, &unreadable] {
-        assert_eq!(world.egress(smtp().options(options)), denied(VM_A, PortClosed), "{options:?}");
-        let answer = frame().from(RELAY).to(VM_A).tcp_from(587).options(options);
-        assert_eq!(world.ingress(answer), denied(VM_A, ReplyClosed), "{options:?}");
-    }
-    for options in [&[7, 7, 4, 0, 0, 0, 0, 0][..], &[148, 4, 0, 0], &[0, 131, 7, 4]] {
-        assert_eq!(world.egress(smtp().options(options)), excepted(VM_A), "{options:?}");
-    }
-    assert_eq!(world.egress(smtp().ipv6().routing(1)), denied(VM_A, PortClosed));
-    assert_eq!(world.egress(smtp().ipv6().routing(0)), excepted(VM_A));
-}
-
-#[test]
-fn a_relay_does_not_apply_to_an_opaque_frame() {
-    let world = a_world_with_relay();
-    each_way(&world, frame().from(VM_A).to(RELAY).tcp(587).segment_bytes(3), &denied(VM_A, OpaqueMalformed));
-    each_way(&world, frame().from(VM_A).to(RELAY).tcp(587).fragment(2, true), &denied(VM_A, OpaqueFragment));
 }
 
 // Monitor mode.

@@ -83,7 +83,7 @@ pub enum Asked {
     /// To be told of changes from now on.
     Watch(Watch),
     /// To tell something.
-    Question(Call),
+    Question(Box<Call>),
 }
 
 impl Wanted {
@@ -169,7 +169,7 @@ impl Asked {
             | Call::PolicyGet
             | Call::StatsGet { .. }
             | Call::Version) => {
-                return Self::Question(call);
+                return Self::Question(Box::new(call));
             }
         };
         Self::Change(Wanted { act, guard, is_txn, asked: Instant::now(), by })

@@ -202,7 +202,7 @@ impl State {
                 let (_, revision, boot) = self.watch(watch);
                 Ok(Answer::Watching(WatchAnswer { revision, boot }))
             }
-            Asked::Question(call) => reading::answer(self, call),
+            Asked::Question(call) => reading::answer(self, *call),
         }
     }
 

@@ -20,6 +20,7 @@ fn every_method_becomes_its_call() {
         ips: vec!["10.0.0.5".parse().unwrap()],
         public_ipv4: None,
         scope: crate::model::Scope(0),
+        tenant: None,
         class: Some(None),
         mode: Some(Some(Mode::Monitor)),
         exceptions: None,

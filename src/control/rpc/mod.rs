@@ -108,6 +108,9 @@ pub struct Filter {
     /// In this scope.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub scope: Option<Scope>,
+    /// Of this tenant.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tenant: Option<String>,
     /// Whose ids begin so.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub id_prefix: Option<String>,
@@ -123,6 +126,7 @@ impl Filter {
         self.class.as_ref().is_none_or(|class| class == effective_class)
             && self.mode.is_none_or(|mode| mode == *effective_mode)
             && self.scope.is_none_or(|scope| scope == vm.scope)
+            && self.tenant.as_ref().is_none_or(|tenant| Some(tenant) == vm.tenant.as_ref())
             && self.id_prefix.as_ref().is_none_or(|prefix| vm.id.as_str().starts_with(prefix))
             && self.ip.is_none_or(|ip| vm.prefixes().any(|prefix| prefix.contains(&ip)))
     }

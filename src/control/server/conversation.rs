@@ -109,7 +109,7 @@ fn answer(asked: Asked, peer: Peer, handle: &Handle) -> Result<Answer<'_>, RpcEr
             let message = "`watch` takes a connection for itself: send it alone, with an `id`";
             Err(RpcError::new(Kind::InvalidRequest, message))
         }
-        Asked::Question(call) => reading::answer(handle, call),
+        Asked::Question(call) => reading::answer(handle, *call),
     };
     peer.note(method, &outcome, handle);
     outcome

@@ -6,6 +6,7 @@ use super::vlan::{Via, VlanKey, VlanScope};
 use super::{Document, LinkSection, Wrong};
 use crate::model::{Direction, MacAddr, Mode};
 use crate::policy::{Deny, IdentityLevel, PublicIpv4, UNRESTRICTED};
+use crate::text::{is_name, plain};
 
 impl Document {
     /// Everything that is wrong; `key` says how a link's section is called.
@@ -37,9 +38,24 @@ impl Document {
             if relay.ports.is_empty() {
                 faults.add(format!("policy.relay[{at}].ports"), "a relay without ports covers nothing");
             }
-            if relay.prefix.trunc() != relay.prefix {
-                let message = format!("{} has host bits set; did you mean {}?", relay.prefix, relay.prefix.trunc());
-                faults.add(format!("policy.relay[{at}].prefix"), message);
+            match (&relay.prefix, &relay.vm) {
+                (Some(prefix), None) if prefix.trunc() != *prefix => {
+                    let message = format!("{prefix} has host bits set; did you mean {}?", prefix.trunc());
+                    faults.add(format!("policy.relay[{at}].prefix"), message);
+                }
+                (Some(_), None) if relay.tenant => {
+                    let message = "a tenant is a VM's, so `vm` must say whose; `prefix` has none";
+                    faults.add(format!("policy.relay[{at}].tenant"), message);
+                }
+                (None, Some(id)) if !is_name(id) => {
+                    let message = format!("`{}` is no VM's name; use 1 to 64 of A-Z a-z 0-9 . _ : -", plain(id, 80));
+                    faults.add(format!("policy.relay[{at}].vm"), message);
+                }
+                (Some(_), Some(_)) => {
+                    faults.add(format!("policy.relay[{at}].vm"), "a relay has a `prefix` or is a `vm`, not both");
+                }
+                (None, None) => faults.add(format!("policy.relay[{at}].prefix"), "say where it is: `prefix`, or `vm`"),
+                (Some(_), None) | (None, Some(_)) => {}
             }
             if relays.contains(&relay.name.as_str()) {
                 faults.add(format!("policy.relay[{at}].name"), format!("two relays are called `{}`", relay.name));

@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 
 pub use self::sections::{ClassSection, LinkSection, PolicySection, RelaySection};
 pub use self::vlan::{Via, VlanKey, VlanScope};
-use super::{Class, Classes, Guards, Origin, RESTRICTED, RejectRate, Relay, Routers, Settings, UNRESTRICTED};
+use super::{Class, Classes, Guards, Origin, RESTRICTED, RejectRate, Relay, RelayAt, Routers, Settings, UNRESTRICTED};
 use crate::model::{ClassId, Direction};
 use crate::text::did_you_mean;
 
@@ -56,7 +56,15 @@ impl Document {
         let class = |class: &Class| ClassSection { ports: class.ports.ranges(), mode: class.mode, deny: class.deny };
         let relay = |relay: &Relay| RelaySection {
             name: relay.name.clone(),
-            prefix: relay.prefix,
+            prefix: match relay.at {
+                RelayAt::Prefix(prefix) => Some(prefix),
+                RelayAt::Vm { .. } => None,
+            },
+            vm: match &relay.at {
+                RelayAt::Prefix(_) => None,
+                RelayAt::Vm { id, .. } => Some(id.clone()),
+            },
+            tenant: matches!(relay.at, RelayAt::Vm { tenant: true, .. }),
             ports: relay.ports.ranges(),
         };
         let links = settings.links.iter().enumerate().map(|(at, name)| (name.clone(), LinkSection::of(settings, at)));
@@ -101,10 +109,13 @@ impl Document {
     fn settings_of(&self, classes: Classes, unknown_class: ClassId, links: Vec<String>) -> Settings {
         let of_link = |name: &String| self.links.get(name).cloned().unwrap_or_default();
         let sections: Vec<LinkSection> = links.iter().map(of_link).collect();
-        let relay = |section: &RelaySection| Relay {
-            name: section.name.clone(),
-            prefix: section.prefix,
-            ports: section.ports.iter().copied().collect(),
+        let relay = |RelaySection { name, prefix, vm, tenant, ports }: &RelaySection| {
+            let at = match (prefix, vm) {
+                (Some(prefix), _) => RelayAt::Prefix(*prefix),
+                (None, Some(id)) => RelayAt::Vm { id: id.clone(), tenant: *tenant },
+                (None, None) => return None, // Which is a fault.
+            };
+            Some(Relay { name: name.clone(), at, ports: ports.iter().copied().collect() })
         };
         Settings {
             classes,
@@ -121,7 +132,7 @@ impl Document {
             judge_egress: self.policy.directions.contains(&Direction::Egress),
             judge_ingress: self.policy.directions.contains(&Direction::Ingress),
             via: Routers::new(self.policy.via.clone(), sections.iter().map(LinkSection::routers).collect()),
-            relays: self.policy.relays.iter().map(relay).collect(),
+            relays: self.policy.relays.iter().filter_map(relay).collect(),
             scopes: sections.iter().map(LinkSection::vlan_scopes).collect(),
             links,
             origin: Origin::Configuration,

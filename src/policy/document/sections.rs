@@ -35,7 +35,7 @@ pub struct PolicySection {
     pub public_ipv4: PublicIpv4,
     /// MACs of routers between VMs and box, on every link.
     pub via: Vec<MacAddr>,
-    /// Peers that every VM may reach.
+    /// Peers that VMs may reach.
     #[serde(rename = "relay")]
     pub relays: Vec<RelaySection>,
 }
@@ -64,9 +64,15 @@ impl Default for PolicySection {
 pub struct RelaySection {
     /// Unique; for people.
     pub name: String,
-    /// An address or prefix.
-    #[serde(deserialize_with = "address_or_prefix")]
-    pub prefix: IpNet,
+    /// An address or prefix; or `vm` instead.
+    #[serde(default, deserialize_with = "address_or_prefix", skip_serializing_if = "Option::is_none")]
+    pub prefix: Option<IpNet>,
+    /// The VM whose addresses it has, whatever they are at a time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub vm: Option<String>,
+    /// Only VMs of its tenant may reach that VM.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub tenant: bool,
     /// The ports it may be reached on.
     pub ports: Vec<PortRange>,
 }
@@ -105,10 +111,10 @@ pub struct LinkSection {
 }
 
 /// `10.0.0.5` as well as `10.0.0.0/24`.
-fn address_or_prefix<'de, D: Deserializer<'de>>(deserializer: D) -> Result<IpNet, D::Error> {
-    let text = String::deserialize(deserializer)?;
+fn address_or_prefix<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<IpNet>, D::Error> {
+    let Some(text) = Option::<String>::deserialize(deserializer)? else { return Ok(None) };
     let address = text.parse::<IpAddr>().map(IpNet::from);
-    address.or_else(|_| text.parse::<IpNet>()).map_err(|_| {
+    address.or_else(|_| text.parse::<IpNet>()).map(Some).map_err(|_| {
         serde::de::Error::custom(format!(
             "`{text}` is not an IP address or prefix; write 198.51.100.25 or 2001:db8::/64"
         ))

@@ -26,6 +26,9 @@ pub struct VmSet {
     /// 0 unless the configuration maps VLANs to scopes.
     #[serde(default, deserialize_with = "or_default")]
     pub scope: Scope,
+    /// What VMs of one tenant have in common.
+    #[serde(default)]
+    pub tenant: Option<String>,
     /// Override of the class.
     #[serde(default, deserialize_with = "given")]
     pub class: Option<Option<String>>,
@@ -52,6 +55,7 @@ impl VmSet {
             ips: self.ips,
             public_ipv4: self.public_ipv4,
             scope: self.scope,
+            tenant: self.tenant,
             class: self.class.unwrap_or_else(|| old.and_then(|old| old.class.clone())),
             mode: self.mode.map_or_else(|| old.map_or(Mode::default(), |old| old.mode), Option::unwrap_or_default),
             exceptions: match self.exceptions {
@@ -92,6 +96,9 @@ pub struct VmPatch {
     /// Moves the VM to another scope.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub scope: Option<Scope>,
+    /// Replaces or clears the tenant.
+    #[serde(deserialize_with = "given", skip_serializing_if = "Option::is_none")]
+    pub tenant: Option<Option<String>>,
     /// Replaces or clears the override of the class.
     #[serde(deserialize_with = "given", skip_serializing_if = "Option::is_none")]
     pub class: Option<Option<String>>,
@@ -124,6 +131,7 @@ impl VmPatch {
             ips: lists::changed("ips", &old.id, &old.ips, self.ips, &self.add_ips, &self.del_ips)?,
             public_ipv4: self.public_ipv4.unwrap_or(old.public_ipv4),
             scope: self.scope.unwrap_or(old.scope),
+            tenant: self.tenant.unwrap_or_else(|| old.tenant.clone()),
             class: self.class.unwrap_or_else(|| old.class.clone()),
             mode: self.mode.map_or(old.mode, Option::unwrap_or_default),
             exceptions: exception::changed(old, self.exceptions, &self.add_exceptions, &self.del_exceptions)?,

@@ -4,7 +4,7 @@ use std::net::Ipv4Addr;
 
 use ipnet::IpNet;
 
-use super::{EXCEPTIONS_MAX, ExceptionName, IPS_MAX, MACS_MAX, NOTE_BYTES_MAX, VmId};
+use super::{EXCEPTIONS_MAX, ExceptionName, IPS_MAX, MACS_MAX, NOTE_BYTES_MAX, TENANT_BYTES_MAX, VmId};
 use crate::model::MacAddr;
 
 /// Why a record is refused, whatever other VMs there are.
@@ -76,6 +76,14 @@ pub enum RecordError {
         id: VmId,
         /// `macs`, `ips` or `exceptions`.
         list: &'static str,
+    },
+    /// A tenant without a label, or with a book.
+    #[error("the tenant of VM {id} has {bytes} bytes; 1 to {TENANT_BYTES_MAX} are possible")]
+    Tenant {
+        /// Whose.
+        id: VmId,
+        /// How long.
+        bytes: usize,
     },
     /// Not the name of an exception.
     #[error("`{0}` is no name of an exception; use 1 to 64 of A-Z a-z 0-9 . _ : -")]

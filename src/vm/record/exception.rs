@@ -6,9 +6,10 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use super::{RecordError, Vm, is_name};
+use super::{RecordError, Vm};
 use crate::model::{Moment, Peer};
 use crate::policy::PortRange;
+use crate::text::is_name;
 
 /// Most exceptions of one VM.
 pub const EXCEPTIONS_MAX: usize = 16;

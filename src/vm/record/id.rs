@@ -7,6 +7,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 use super::RecordError;
+use crate::text::is_name;
 
 /// Name of a VM: 1 to 64 of `A-Za-z0-9._:-`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -19,12 +20,6 @@ impl VmId {
     pub fn as_str(&self) -> &str {
         &self.0
     }
-}
-
-/// Whether a VM can be called that, or what belongs to one.
-pub(super) fn is_name(text: &str) -> bool {
-    let allowed = |b: u8| b.is_ascii_alphanumeric() || b"._:-".contains(&b);
-    (1..=64).contains(&text.len()) && text.bytes().all(allowed)
 }
 
 impl fmt::Display for VmId {

@@ -25,7 +25,6 @@ pub use self::error::RecordError;
 pub use self::etag::{Etag, EtagError};
 pub use self::exception::{EXCEPTIONS_MAX, Exception, ExceptionName, Opens};
 pub use self::id::VmId;
-use self::id::is_name;
 
 use crate::model::{Address, MacAddr, Mode, Scope};
 
@@ -33,6 +32,8 @@ use crate::model::{Address, MacAddr, Mode, Scope};
 pub const MACS_MAX: usize = 8;
 /// Most addresses and prefixes of one VM, both families together, its public address included.
 pub const IPS_MAX: usize = 64;
+/// Most bytes of the label of a tenant.
+pub const TENANT_BYTES_MAX: usize = 128;
 /// Most bytes of a note.
 pub const NOTE_BYTES_MAX: usize = 1024;
 
@@ -49,6 +50,9 @@ pub struct Vm {
     pub public_ipv4: Option<Ipv4Addr>,
     /// Where its addresses are looked up.
     pub scope: Scope,
+    /// Whose it is: what VMs of one tenant have in common.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tenant: Option<String>,
     /// The operator's override of its class.
     pub class: Option<String>,
     /// The operator's mode for this VM.
@@ -132,6 +136,9 @@ impl Vm {
             id if ips > IPS_MAX => Err(RecordError::TooManyIps { id, count: ips }),
             id if self.exceptions.len() > EXCEPTIONS_MAX => {
                 Err(RecordError::TooManyExceptions { id, count: self.exceptions.len() })
+            }
+            id if self.tenant.as_ref().is_some_and(|tenant| !(1..=TENANT_BYTES_MAX).contains(&tenant.len())) => {
+                Err(RecordError::Tenant { id, bytes: self.tenant.map_or(0, |tenant| tenant.len()) })
             }
             id => match self.note.as_ref().map_or(0, String::len) {
                 bytes if bytes > NOTE_BYTES_MAX => Err(RecordError::LongNote { id, bytes }),
