@@ -174,6 +174,13 @@ impl Settings {
         class.deny.unwrap_or(self.deny) == Deny::Reject
     }
 
+    /// Every address that the box answers from on some link.
+    #[must_use]
+    pub fn refusal_addresses(&self) -> Vec<IpAddr> {
+        let of = |sources: &RefusalSources| [sources.ipv4.map(IpAddr::V4), sources.ipv6.map(IpAddr::V6)];
+        self.refusal_sources.iter().flat_map(of).flatten().collect()
+    }
+
     /// What the box answers from on a link.
     #[must_use]
     pub fn refusal_sources(&self, link: LinkIndex) -> RefusalSources {

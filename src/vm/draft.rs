@@ -11,7 +11,7 @@ use ipnet::IpNet;
 use super::edit::{Edit, EditError};
 use super::record::{Etag, Exception, Vm, VmId, VmPatch};
 use super::truth::Truth;
-use crate::model::{ClassId, Key, VmIndex};
+use crate::model::{Address, ClassId, Key, VmIndex};
 use crate::policy::{PublicIpv4, Settings};
 use crate::table::{Batch, TableError};
 
@@ -129,6 +129,7 @@ impl Draft {
         draft.check_classes(truth)?;
         draft.check_public(truth)?;
         draft.check_routers(truth, batch)?;
+        draft.check_refusal_sources(truth)?;
         draft.check_keys(truth, batch)?;
         draft.check_room(truth, capacity)?;
         Ok(draft)
@@ -221,6 +222,31 @@ impl Draft {
             }
         }
         Ok(())
+    }
+
+    /// No VM has an address that the box itself answers from.
+    fn check_refusal_sources(&self, truth: &Truth) -> Result<(), Refusal> {
+        let sources = self.settings(truth).refusal_addresses();
+        let check = |at: usize, vm: &Vm| match sources.iter().find(|&&source| vm.lists(Address::Ip(source)).is_some()) {
+            Some(&address) => Err((at, EditError::RefusalSource { vm: vm.id.clone(), address })),
+            None => Ok(()),
+        };
+        if sources.is_empty() {
+            return Ok(());
+        }
+        self.steps
+            .iter()
+            .filter_map(|step| Some((step.at, step.new.as_ref()?)))
+            .try_for_each(|(at, vm)| check(at, vm))?;
+        match self.settings {
+            Some((at, _)) if sources != truth.settings.refusal_addresses() => {
+                // VMs that this change touches were checked above.
+                let changed: HashSet<&VmId> = self.steps.iter().map(|step| &step.id).collect();
+                let others = truth.ids.keys().filter(|id| !changed.contains(id)).filter_map(|id| truth.get(id));
+                others.map(|(_, vm)| vm).try_for_each(|vm| check(at, vm))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Every key has one owner.

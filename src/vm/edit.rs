@@ -1,6 +1,7 @@
 //! What a change is made of, and why one is refused.
 
 use std::fmt;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use super::policy::PolicyEdit;
@@ -89,6 +90,16 @@ pub enum EditError {
         vm: VmId,
         /// For what.
         mac: MacAddr,
+    },
+    /// An address that the box itself answers from.
+    #[error(
+        "VM {vm}: {address} is the box's own, which it answers from (`reject_ipv4`, `reject_ipv6` of a link); give one of them another"
+    )]
+    RefusalSource {
+        /// Who asks, or has it.
+        vm: VmId,
+        /// For what.
+        address: IpAddr,
     },
     /// No class of that name.
     #[error("VM {vm}: there is no class `{class}`; the configuration has {}", known.join(", "))]

@@ -3,6 +3,7 @@
 use super::clock::Clock;
 use super::edit::{Edit, EditError};
 use super::journal::{Committed, Journal, JournalReport};
+use super::policy::PolicyEdit;
 use super::registry::Registry;
 use crate::model::{ClassId, Mode, Moment, Revision, Scope};
 use crate::policy::{Class, Classes, PublicIpv4, Routers, Settings};
@@ -35,6 +36,27 @@ fn patch(id: &str, json: &str) -> Edit {
 
 fn delete(id: &str) -> Edit {
     Edit::Delete(id.parse().unwrap())
+}
+
+#[test]
+fn no_vm_has_an_address_that_the_box_answers_from() {
+    let sources = |ipv4: &str| {
+        let link = serde_json::json!({"uplink": {"reject_ipv4": ipv4, "reject_ipv6": "2001:db8::fe"}});
+        Edit::Policy(Box::new(PolicyEdit::Patch(serde_json::json!({ "link": link }))))
+    };
+    let settings = Settings { links: vec!["uplink".into()], ..settings() };
+    let mut registry = Registry::create(Capacity { vms: 4, keys: 16 }, 0, settings, Clock::default()).unwrap().0;
+    registry.apply([set(r#"{"id":"a","ips":["10.0.0.0/24"]}"#)]).unwrap();
+    let (at, error) = registry.stage([sources("10.0.0.254")]).unwrap_err();
+    assert!(at == 0 && error.to_string().contains("VM a: 10.0.0.254 is the box's own"), "{error}");
+    registry.apply([sources("192.0.2.254")]).unwrap();
+    for ips in [r#"["192.0.2.254"]"#, r#"["192.0.2.0/24"]"#, r#"["10.0.0.7","2001:db8::/64"]"#] {
+        let (_, error) = registry.stage([set(&format!(r#"{{"id":"b","ips":{ips}}}"#))]).unwrap_err();
+        assert!(matches!(error, EditError::RefusalSource { .. }), "{error}");
+    }
+    registry.apply([set(r#"{"id":"b","ips":["192.0.2.253"]}"#)]).unwrap();
+    // The one goes as the other comes.
+    registry.apply([delete("a"), sources("10.0.0.254")]).unwrap();
 }
 
 fn class_of(registry: &Registry, ip: &str) -> Option<ClassId> {

@@ -12,6 +12,7 @@ impl From<EditError> for RpcError {
             EditError::Over { now, .. } => Self::new(Kind::InvalidParams, message).with("now", now.to_string()),
             EditError::Conflict { other, .. } => Self::new(Kind::Conflict, message).with("other", other.to_string()),
             EditError::Router { mac, .. } => Self::new(Kind::Conflict, message).with("router", mac.to_string()),
+            EditError::RefusalSource { vm, .. } => Self::new(Kind::Conflict, message).with("other", vm.to_string()),
             EditError::UnknownClass { class, known, .. } => {
                 let nearest = crate::text::did_you_mean(&class, known.iter().map(String::as_str));
                 Self::new(Kind::UnknownClass, format!("{}{nearest}", crate::text::plain(&message, MESSAGE_CHARS_MAX)))
