@@ -24,6 +24,7 @@ mod store;
 mod sync;
 mod vm;
 mod watch;
+mod why;
 
 use std::io::IsTerminal as _;
 use std::process::ExitCode;

@@ -267,7 +267,7 @@ pub(super) fn vm(entry: &VmEntry, page: Page) -> String {
 }
 
 /// `4711: opens 587 towards 192.0.2.25 until 2026-12-01T10:00:00Z; ticket 4711; agreed by phone`
-fn exception_line(exception: &Exception) -> String {
+pub(super) fn exception_line(exception: &Exception) -> String {
     let Exception { name, peer, opens, until, reason, ticket } = exception;
     let mut text = format!("{name}: opens {}", plain(&opens.to_string(), 128));
     if let Some(peer) = peer {

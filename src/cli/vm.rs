@@ -12,6 +12,7 @@ use super::layout::Page;
 use super::records::Lines;
 use super::remote::Remote;
 use super::render;
+use super::why::Why;
 use crate::control::client::Client;
 use crate::control::rpc::{Filter, LookupAnswer, Match, VmEntry, VmsAnswer};
 use crate::failure::{Cause, Failure};
@@ -54,6 +55,13 @@ Examples:
         #[arg(add = completions::vm())]
         id: VmId,
     },
+    /// Say what a VM may not do, why, and how to lift it, in words for a tenant's ticket
+    #[command(after_help = "\
+Examples:
+  portcullis vm why web1
+  portcullis vm why web1 --peer 192.0.2.25                 towards that server
+  portcullis vm why --mac 52:54:00:00:00:01 --ip 10.0.0.5  of what was seen, be it a known VM's or not")]
+    Why(Why),
     /// Show whose an address is, as workers see it: a MAC, or an IP address within its longest prefix
     #[command(after_help = "\
 Examples:
@@ -121,6 +129,7 @@ impl VmArgs {
             VmCommand::Import { .. }
             | VmCommand::Export
             | VmCommand::Show { .. }
+            | VmCommand::Why(_)
             | VmCommand::Lookup { .. }
             | VmCommand::List(_) => Err(Failure::new(crate::failure::Cause::Usage, "no change")),
         }
@@ -136,6 +145,7 @@ impl VmArgs {
             }
             VmCommand::Import { file, ignore } => Lines::of_inventory(&file, &ignore)?.set(&remote),
             VmCommand::Export => export(&remote, &mut remote.connect()?),
+            VmCommand::Why(why) => why.run(&remote),
             VmCommand::Lookup { address, scope } => lookup(&remote, &address, scope),
             VmCommand::List(wanted) => list(&remote, &mut remote.connect()?, wanted.into()),
         }

@@ -201,8 +201,10 @@ impl Truth {
             }
             None => _ = self.ids.remove(&change.id),
         }
-        let (had_tenant, has_tenant) =
-            (was.and_then(|was| was.tenant.clone()), is.as_ref().and_then(|is| is.tenant.clone()));
+        let [from, to] = [was, is.as_deref()].map(|vm| vm.and_then(|vm| vm.tenant.as_deref()));
+        if from != to {
+            self.move_tenant(change.index, from, to);
+        }
         let had = was.map_or(&[][..], |was| &was.exceptions);
         let has = is.as_ref().map_or(&[][..], |is| &is.exceptions);
         if had != has {
@@ -216,32 +218,30 @@ impl Truth {
         if let Some(slot) = self.vms.get_mut(change.index.0 as usize) {
             *slot = is;
         }
-        if had_tenant != has_tenant {
-            self.move_tenant(change.index, had_tenant, has_tenant);
-        }
         let is_relay = |relay: &Relay| matches!(&relay.at, RelayAt::Vm { id, .. } if *id == change.id.as_str());
         if self.settings.relays.iter().any(is_relay) {
             self.place_relays();
         }
     }
 
-    fn move_tenant(&mut self, vm: VmIndex, from: Option<String>, to: Option<String>) {
+    /// A VM is of another tenant now.
+    fn move_tenant(&mut self, vm: VmIndex, from: Option<&str>, to: Option<&str>) {
         if let Some(from) = from
-            && let Some(vms) = self.tenants.get_mut(&from)
+            && let Some(vms) = self.tenants.get_mut(from)
         {
             vms.remove(&vm);
             if vms.is_empty() {
-                self.tenants.remove(&from);
+                self.tenants.remove(from);
             }
         }
         if self.grants.relays.iter().any(|relay| relay.members.is_some()) {
             let members = Arc::make_mut(&mut self.grants).relays.iter_mut().filter_map(|relay| relay.members.as_mut());
             for Members { tenant, vms } in members {
-                vms.put(vm, (to.is_some() && tenant.as_deref() == to.as_deref()).then_some(()));
+                vms.put(vm, (to.is_some() && tenant.as_deref() == to).then_some(()));
             }
         }
         if let Some(to) = to {
-            self.tenants.entry(to).or_default().insert(vm);
+            self.tenants.entry(to.to_owned()).or_default().insert(vm);
         }
     }
 

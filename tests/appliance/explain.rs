@@ -107,3 +107,42 @@ fn what_cannot_be_explained_is_refused_by_name() {
     }
     daemon.stop(Signal::TERM);
 }
+
+#[test]
+fn a_tenant_is_told_why_in_words_for_his_ticket() {
+    let lab = Lab::new();
+    let daemon = Daemon::start(&lab, &mail_of(&lab, VM_A, 1));
+    let (mac, ipv4, ipv6) = (VM_A.mac.to_string(), VM_A.ipv4.to_string(), VM_A.ipv6.to_string());
+    let why = |words: &[&str]| daemon.command(&[&["vm", "why"], words].concat()).done().stdout;
+    // Nobody's yet, and how to make him somebody.
+    let text = why(&["--mac", &mac, "--ip", &ipv4]);
+    assert!(text.contains("no VM has this MAC") && text.contains("portcullis vm set NAME --mac"), "{text}");
+
+    daemon.change(&["vm", "set", VM_A.id, "--mac", &mac, "--ip", &ipv4, "--ip", &ipv6]);
+    daemon.change(&["exception", "add", VM_A.id, "--ports", "587", "--permanent", "--ticket", "4711"]);
+    daemon.stats_when("frames are denied", |stats| number(&stats["vms"][VM_A.id]["egress"]["denied"]) > 0);
+    for words in [&[VM_A.id][..], &["--mac", &mac], &["--ip", &ipv6]] {
+        let text = why(words);
+        for part in [
+            "vm-a has no public IPv4 address, which makes it `restricted`; closed TCP ports: 25, 465, 587.",
+            "Exception 4711: opens 587, for good",
+            "From it since the box started",
+            "To lift: `portcullis vm patch vm-a --class unrestricted`",
+        ] {
+            assert!(text.contains(part), "`{part}` is not in\n{text}");
+        }
+    }
+    let answer = daemon.ask(&["vm", "why", VM_A.id, "--peer", "2001:db8:7::25"]);
+    assert_eq!((&answer["vm"]["vm"]["id"], &answer["explanation"]["rule"]), (&json!(VM_A.id), &json!(7)));
+
+    // Known by its MAC alone, by IPv6 alone, and one that may do everything.
+    daemon.change(&["vm", "set", "mac-only", "--mac", "52:54:00:00:99:01"]);
+    daemon.change(&["vm", "set", "six", "--ip", "2001:db8:6::6", "--mode", "monitor"]);
+    daemon.change(&["vm", "set", "free", "--public-ipv4", "203.0.113.9"]);
+    assert!(why(&["mac-only"]).contains("mac-only has no public IPv4 address"));
+    assert!(why(&["six"]).contains("only watched"));
+    let text = why(&["free"]);
+    assert!(text.contains("free is `unrestricted`: no TCP port is closed") && !text.contains("To lift"), "{text}");
+    daemon.command(&["vm", "why", "nobody"]).fails(65, &["there is no VM nobody"]);
+    daemon.stop(Signal::TERM);
+}

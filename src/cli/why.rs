@@ -1,0 +1,143 @@
+//! `portcullis vm why`: what a tenant may not do and why, in words for his ticket.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use clap::Args;
+use ipnet::IpNet;
+use serde_json::{Value, json};
+
+use super::completions;
+use super::layout::Page;
+use super::remote::Remote;
+use super::render;
+use crate::control::client::Client;
+use crate::control::rpc::{ExplainAnswer, LookupAnswer, PolicyAnswer, VmEntry};
+use crate::failure::{Cause, Failure};
+use crate::model::{MacAddr, Mode};
+use crate::telemetry::counters::VmCounts;
+use crate::vm::explanation::Explanation;
+use crate::vm::record::{Vm, VmId};
+
+#[derive(Debug, Args)]
+pub(super) struct Why {
+    /// Its name
+    #[arg(add = completions::vm(), required_unless_present_any = ["mac", "ip"])]
+    id: Option<VmId>,
+    /// Instead of a name: a MAC that was seen
+    #[arg(long, value_name = "MAC", conflicts_with = "id")]
+    mac: Option<MacAddr>,
+    /// Instead of a name: an address that was seen
+    #[arg(long, value_name = "IP", conflicts_with = "id")]
+    ip: Option<IpAddr>,
+    /// Towards this server [default: somebody in the Internet]
+    #[arg(long, value_name = "IP")]
+    peer: Option<IpAddr>,
+}
+
+/// Mail between servers (RFC 5321): whom no VM answers for is asked about this.
+const SMTP: u16 = 25;
+/// Somebody in the Internet (RFC 3849), for a VM that has no IPv4.
+const PEER_IPV6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1);
+/// What a VM that is known by its MAC alone may send from (RFC 5737).
+const SOME_IPV4: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 2);
+
+impl Why {
+    pub(super) fn run(self, remote: &Remote) -> Result<(), Failure> {
+        let mut client = remote.connect()?;
+        let entry = match self.id.clone() {
+            Some(id) => Some(remote.ask(&mut client, "vm.get", &json!({ "id": id }))?),
+            None => self.owner(remote, &mut client)?,
+        };
+        match entry {
+            Some(entry) => self.of_vm(remote, &mut client, &entry),
+            None => self.of_nobody(remote, &mut client),
+        }
+    }
+
+    /// Whose the MAC is, else the address.
+    fn owner(&self, remote: &Remote, client: &mut Client) -> Result<Option<VmEntry>, Failure> {
+        let asked = [self.mac.map(|mac| json!({ "mac": mac })), self.ip.map(|ip| json!({ "ip": ip }))];
+        for params in asked.into_iter().flatten() {
+            let LookupAnswer { matches, .. } = remote.ask(client, "vm.lookup", &params)?;
+            match &matches[..] {
+                [] => {}
+                [one] => return Ok(Some(one.entry.clone())),
+                several => {
+                    let ids: Vec<&str> = several.iter().map(|one| one.entry.vm.id.as_str()).collect();
+                    let message =
+                        format_args!("{} VMs have it, each in a scope of its own: {}", ids.len(), ids.join(", "));
+                    return Err(Failure::new(Cause::Usage, message));
+                }
+            }
+        }
+        Ok(None)
+    }
+
+    fn of_vm(&self, remote: &Remote, client: &mut Client, entry: &VmEntry) -> Result<(), Failure> {
+        let policy: PolicyAnswer = remote.ask(client, "policy.get", &json!({}))?;
+        let class = policy.document.classes.get(&entry.effective_class);
+        let closed = class.and_then(|class| class.ports.first()).map(|range| range.first);
+        let explanation = match closed {
+            Some(port) => Some(explain(remote, client, &self.connection(Some(&entry.vm), port))?),
+            None => None,
+        };
+        if remote.json {
+            return super::out::print(&json!({ "vm": entry, "explanation": explanation }).to_string());
+        }
+        super::out::print(&of_vm(entry, explanation.as_ref(), Page::of_stdout()))
+    }
+
+    fn of_nobody(&self, remote: &Remote, client: &mut Client) -> Result<(), Failure> {
+        let explanation = explain(remote, client, &self.connection(None, SMTP))?;
+        if remote.json {
+            return super::out::print(&json!({ "vm": null, "explanation": explanation }).to_string());
+        }
+        let page = Page::of_stdout();
+        let lines: Vec<String> = explanation.sentences().map(|sentence| page.wrapped(&sentence, 2)).collect();
+        super::out::print(&lines.join("\n"))
+    }
+
+    /// A connection that it may not make, of a family that it has.
+    fn connection(&self, vm: Option<&Vm>, port: u16) -> Value {
+        let has = |ipv4: bool| vm.is_none_or(|vm| vm.prefixes().any(|net| matches!(net, IpNet::V4(_)) == ipv4));
+        let (ip, peer) = match (self.ip, self.peer) {
+            (None, None) if has(true) && vm.is_some() => (None, None),
+            (None, None) if has(false) && vm.is_some() => (None, Some(PEER_IPV6.into())),
+            (None, None) => (Some(SOME_IPV4.into()), None),
+            given => given,
+        };
+        json!({
+            "connection": {"vm": vm.map(|vm| &vm.id), "mac": self.mac, "ip": ip, "peer": peer, "destination_port": port}
+        })
+    }
+}
+
+fn explain(remote: &Remote, client: &mut Client, params: &Value) -> Result<Explanation, Failure> {
+    let ExplainAnswer { explanations, .. } = remote.ask(client, "explain", params)?;
+    let none = || Failure::new(Cause::Unavailable, "the daemon explains nothing");
+    explanations.into_iter().next().ok_or_else(none)
+}
+
+fn of_vm(entry: &VmEntry, explanation: Option<&Explanation>, page: Page) -> String {
+    let vm = &entry.vm;
+    let mut lines = Vec::new();
+    let class =
+        explanation.and_then(|explanation| explanation.steps.iter().find_map(|step| step.strip_prefix("Class: ")));
+    lines.push(match class {
+        Some(class) => format!("{class} They are closed in both directions, over IPv4 and IPv6."),
+        None => format!("{} is `{}`: no TCP port is closed to it.", vm.id, entry.effective_class),
+    });
+    if entry.effective_mode == Mode::Monitor {
+        lines.push("It is only watched (monitor mode): what would be dropped is counted and forwarded.".into());
+    }
+    lines.extend(vm.exceptions.iter().map(|one| format!("Exception {}.", render::exception_line(one))));
+    for (way, counts) in [("From", &entry.counters.egress), ("To", &entry.counters.ingress)] {
+        let VmCounts { allowed, denied, excepted, would_deny } = counts;
+        let counted = format!(
+            "{allowed} allowed, {denied} denied, {excepted} by an exception or a relay, {would_deny} only watched"
+        );
+        lines.push(format!("{way} it since the box started, of frames that somebody had to judge: {counted}."));
+    }
+    lines.extend(explanation.and_then(|explanation| explanation.lift.as_ref()).map(ToString::to_string));
+    lines.iter().map(|line| page.wrapped(line, 2)).collect::<Vec<_>>().join("\n")
+}
