@@ -189,6 +189,9 @@ fn list(remote: &Remote, vm: Option<&VmId>) -> Result<(), Failure> {
 }
 
 fn shown(found: &[ExceptionEntry], Revision(revision): Revision, page: Page) -> String {
+    if found.is_empty() {
+        return format!("no exceptions, revision {revision}");
+    }
     let mut grid = Grid::new(&["VM", "exception", "opens", "towards", "ends", "ticket", "reason"], 7..7);
     for ExceptionEntry { vm, exception, left_s } in found {
         let text = |text: &Option<String>| text.as_ref().map_or_else(|| "-".into(), |text| plain(text, 64));

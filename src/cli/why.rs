@@ -36,7 +36,8 @@ pub(super) struct Why {
 
 /// Mail between servers (RFC 5321): whom no VM answers for is asked about this.
 const SMTP: u16 = 25;
-/// Somebody in the Internet (RFC 3849), for a VM that has no IPv4.
+/// Somebody in the Internet (RFC 5737, RFC 3849).
+const PEER_IPV4: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
 const PEER_IPV6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1);
 /// What a VM that is known by its MAC alone may send from (RFC 5737).
 const SOME_IPV4: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 2);
@@ -84,7 +85,9 @@ impl Why {
         if remote.json {
             return super::out::print(&json!({ "vm": entry, "explanation": explanation }).to_string());
         }
-        super::out::print(&of_vm(entry, explanation.as_ref(), Page::of_stdout()))
+        let lift = explanation.as_ref().and_then(|explanation| explanation.lift.as_ref());
+        let lift = lift.map(|lift| self.as_asked(&lift.to_string()));
+        super::out::print(&of_vm(entry, explanation.as_ref(), lift, Page::of_stdout()))
     }
 
     fn of_nobody(&self, remote: &Remote, client: &mut Client) -> Result<(), Failure> {
@@ -93,17 +96,30 @@ impl Why {
             return super::out::print(&json!({ "vm": null, "explanation": explanation }).to_string());
         }
         let page = Page::of_stdout();
-        let lines: Vec<String> = explanation.sentences().map(|sentence| page.wrapped(&sentence, 2)).collect();
+        // Part of the frame may be made up.
+        let sentences = explanation.sentences().filter(|sentence| !sentence.starts_with("Frame: "));
+        let lines: Vec<String> = sentences.map(|sentence| page.wrapped(&self.as_asked(&sentence), 2)).collect();
         super::out::print(&lines.join("\n"))
+    }
+
+    /// With words where addresses are made up.
+    fn as_asked(&self, sentence: &str) -> String {
+        let made_up = [
+            (self.peer.is_none(), format!("--peer {PEER_IPV4} "), "--peer SERVER "),
+            (self.peer.is_none(), format!("--peer {PEER_IPV6} "), "--peer SERVER "),
+            (self.ip.is_none(), format!("--ip {SOME_IPV4} "), "--ip ADDRESS "),
+        ];
+        let made_up = made_up.into_iter().filter(|(is_made_up, ..)| *is_made_up);
+        made_up.fold(sentence.to_owned(), |sentence, (_, address, word)| sentence.replace(&address, word))
     }
 
     /// A connection that it may not make, of a family that it has.
     fn connection(&self, vm: Option<&Vm>, port: u16) -> Value {
         let has = |ipv4: bool| vm.is_none_or(|vm| vm.prefixes().any(|net| matches!(net, IpNet::V4(_)) == ipv4));
         let (ip, peer) = match (self.ip, self.peer) {
-            (None, None) if has(true) && vm.is_some() => (None, None),
+            (None, None) if has(true) && vm.is_some() => (None, Some(PEER_IPV4.into())),
             (None, None) if has(false) && vm.is_some() => (None, Some(PEER_IPV6.into())),
-            (None, None) => (Some(SOME_IPV4.into()), None),
+            (None, None) => (Some(SOME_IPV4.into()), Some(PEER_IPV4.into())),
             given => given,
         };
         json!({
@@ -118,7 +134,7 @@ fn explain(remote: &Remote, client: &mut Client, params: &Value) -> Result<Expla
     explanations.into_iter().next().ok_or_else(none)
 }
 
-fn of_vm(entry: &VmEntry, explanation: Option<&Explanation>, page: Page) -> String {
+fn of_vm(entry: &VmEntry, explanation: Option<&Explanation>, lift: Option<String>, page: Page) -> String {
     let vm = &entry.vm;
     let mut lines = Vec::new();
     let class =
@@ -138,6 +154,6 @@ fn of_vm(entry: &VmEntry, explanation: Option<&Explanation>, page: Page) -> Stri
         );
         lines.push(format!("{way} it since the box started, of frames that somebody had to judge: {counted}."));
     }
-    lines.extend(explanation.and_then(|explanation| explanation.lift.as_ref()).map(ToString::to_string));
+    lines.extend(lift);
     lines.iter().map(|line| page.wrapped(line, 2)).collect::<Vec<_>>().join("\n")
 }

@@ -114,6 +114,7 @@ fn an_end_leaves_the_record_by_itself_and_is_remembered() {
     with_vm(&daemon);
     daemon.change(&["exception", "add", VM_A.id, "--ports", "25", "--until", "1s", "--name", "short"]);
     wait_for("it is over", || names(&daemon).is_empty().then_some(()));
+    assert_eq!(daemon.command(&["exception", "list"]).done().stdout, "no exceptions, revision 3\n");
     let history = daemon.ask(&["history", VM_A.id, "--limit", "1"]);
     let newest = &history["entries"][0];
     assert_eq!(newest["method"], "exception.expire", "{history}");

@@ -115,8 +115,11 @@ fn a_tenant_is_told_why_in_words_for_his_ticket() {
     let (mac, ipv4, ipv6) = (VM_A.mac.to_string(), VM_A.ipv4.to_string(), VM_A.ipv6.to_string());
     let why = |words: &[&str]| daemon.command(&[&["vm", "why"], words].concat()).done().stdout;
     // Nobody's yet, and how to make him somebody.
-    let text = why(&["--mac", &mac, "--ip", &ipv4]);
-    assert!(text.contains("no VM has this MAC") && text.contains("portcullis vm set NAME --mac"), "{text}");
+    for (words, address) in [(&["--mac", &mac, "--ip", &ipv4][..], ipv4.as_str()), (&["--mac", &mac], "ADDRESS")] {
+        let text = why(words);
+        let command = format!("portcullis vm set NAME --mac {mac} --ip {address} ");
+        assert!(text.contains("no VM has this MAC") && text.contains(&command), "{text}");
+    }
 
     daemon.change(&["vm", "set", VM_A.id, "--mac", &mac, "--ip", &ipv4, "--ip", &ipv6]);
     daemon.change(&["exception", "add", VM_A.id, "--ports", "587", "--permanent", "--ticket", "4711"]);
@@ -128,6 +131,7 @@ fn a_tenant_is_told_why_in_words_for_his_ticket() {
             "Exception 4711: opens 587, for good",
             "From it since the box started",
             "To lift: `portcullis vm patch vm-a --class unrestricted`",
+            "`portcullis exception add vm-a --ports 25 --peer SERVER --until 2h --name NAME`",
         ] {
             assert!(text.contains(part), "`{part}` is not in\n{text}");
         }
