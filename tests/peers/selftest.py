@@ -3,6 +3,8 @@
 Bytes are spelled out here and share nothing with the builders of the captures.
 """
 
+import json
+
 import ruling as rulings
 
 CONFIG = """
@@ -16,6 +18,11 @@ via = ["52:54:00:ff:ff:01"]
 name = "smarthost"
 prefix = "198.51.100.25/32"
 ports = ["587"]
+[[policy.relay]]
+name = "tenants"
+vm = "tenants-mail"
+tenant = true
+ports = ["25"]
 [class.mta-only]
 ports = ["25"]
 [class.watch]
@@ -24,6 +31,12 @@ mode = "monitor"
 [class.odd]
 ports = ["2525"]
 """
+AT = "2026-12-01T10:00:00Z"
+EXCEPTIONS = [
+    {"name": "a", "ports": [587], "peer": "198.51.100.0/28", "permanent": True},
+    {"name": "over", "ports": [465], "until": AT},
+    {"name": "soon", "ports": [465], "peer": "192.0.2.1", "until": "2026-12-01T10:00:01Z"},
+]
 VMS = """
 {"id":"web1","macs":["52:54:00:00:00:01"],"ips":["10.0.0.5","2001:db8::5"]}
 {"id":"mail1","macs":["52:54:00:00:00:02"],"public_ipv4":"203.0.113.6"}
@@ -31,16 +44,18 @@ VMS = """
 {"id":"watch1","macs":["52:54:00:00:00:04"],"ips":["10.0.0.8"],"class":"watch"}
 {"id":"mta1","macs":["52:54:00:00:00:05"],"ips":["10.0.0.9"],"class":"mta-only"}
 {"id":"mail1-in-1","macs":["52:54:00:00:00:01"],"ips":["10.0.0.5"],"class":"unrestricted","scope":1}
-"""
+{"id":"excepted","macs":["52:54:00:00:00:06"],"ips":["10.0.0.10"],"tenant":"blue","exceptions":EXCEPTIONS}
+{"id":"tenants-mail","ips":["192.0.2.53"],"tenant":"blue"}
+""".replace("EXCEPTIONS", json.dumps(EXCEPTIONS))
 
-WEB1, MAIL1, MACS_ONLY, WATCH1, MTA1 = (f"52540000000{n}" for n in range(1, 6))
+WEB1, MAIL1, MACS_ONLY, WATCH1, MTA1, EXCEPTED = (f"52540000000{n}" for n in range(1, 7))
 ROUTER, GATEWAY, STRANGER = "525400ffff01", "525400eeee01", "525400dddd01"
 IP_WEB1, IP_MAIL1, IP_WATCH1, IP_MTA1 = "0a000005", "cb007106", "0a000008", "0a000009"
-IP_PEER, IP_RELAY = "c6336407", "c6336419"
+IP_PEER, IP_RELAY, IP_EXCEPTED, IP_192, IP_TENANTS = "c6336407", "c6336419", "0a00000a", "c0000201", "c0000235"
 IP6_WEB1, IP6_MAIL1 = "20010db8" + "00" * 11 + "05", "20010db8" + "00" * 11 + "06"
 IP6_PEER = "20010db8ffff" + "00" * 9 + "07"
 
-PORT_25, PORT_443, PORT_587, PORT_2525, HIGH = "0019", "01bb", "024b", "09dd", "9c40"
+PORT_25, PORT_443, PORT_465, PORT_587, PORT_2525, HIGH = "0019", "01bb", "01d1", "024b", "09dd", "9c40"
 TCP_REST = "00000001" "00000000" "5002" "2000" "0000" "0000"  # sequence to urgent pointer: 20 bytes with the ports
 
 
@@ -199,6 +214,26 @@ ROWS = [
      INGRESS, ether(GATEWAY, "0800" + ipv4(IP_RELAY, IP_WEB1, tcp(PORT_587, HIGH)), WEB1), FORWARD, "excepted"),
     ("The smarthost does not open a closed port of the VM.",
      INGRESS, ether(GATEWAY, "0800" + ipv4(IP_RELAY, IP_WEB1, tcp(PORT_587, PORT_25)), WEB1), "port_closed", "denied"),
+    ("An exception opens its port towards its peer.",
+     EGRESS, ether(EXCEPTED, "0800" + ipv4(IP_EXCEPTED, IP_PEER, tcp(HIGH, PORT_587))), FORWARD, "excepted"),
+    ("And towards nobody else.",
+     EGRESS, ether(EXCEPTED, "0800" + ipv4(IP_EXCEPTED, IP_192, tcp(HIGH, PORT_587))), "port_closed", "denied"),
+    ("Nor any other port.",
+     EGRESS, ether(EXCEPTED, "0800" + ipv4(IP_EXCEPTED, IP_PEER, TO_25)), "port_closed", "denied"),
+    ("At its end it is over.",
+     EGRESS, ether(EXCEPTED, "0800" + ipv4(IP_EXCEPTED, IP_PEER, tcp(HIGH, PORT_465))), "port_closed", "denied"),
+    ("A second before it is not.",
+     EGRESS, ether(EXCEPTED, "0800" + ipv4(IP_EXCEPTED, IP_192, tcp(HIGH, PORT_465))), FORWARD, "excepted"),
+    ("The answers come back.",
+     INGRESS, ether(GATEWAY, "0800" + ipv4(IP_PEER, IP_EXCEPTED, tcp(PORT_587, HIGH)), EXCEPTED), FORWARD, "excepted"),
+    ("An answer from its port to a closed one is no way in.",
+     INGRESS, ether(GATEWAY, "0800" + ipv4(IP_PEER, IP_EXCEPTED, tcp(PORT_587, PORT_25)), EXCEPTED), "port_closed", "denied"),
+    ("Who borrows the name of a VM does not get its exceptions.",
+     EGRESS, ether(WEB1, "0800" + ipv4(IP_EXCEPTED, IP_PEER, tcp(HIGH, PORT_587))), "spoof_ip", "denied"),
+    ("A tenant's VM may reach the tenant's mail server.",
+     EGRESS, ether(EXCEPTED, "0800" + ipv4(IP_EXCEPTED, IP_TENANTS, TO_25)), FORWARD, "excepted"),
+    ("A VM of nobody's may not.",
+     EGRESS, ether(WEB1, "0800" + ipv4(IP_WEB1, IP_TENANTS, TO_25)), "port_closed", "denied"),
     ("Egress from port 25 is no concern of the box.",
      EGRESS, ether(WEB1, "0800" + ipv4(IP_WEB1, IP_PEER, tcp(PORT_25, HIGH))), FORWARD, ""),
     ("Thirteen bytes are a runt.",
@@ -207,7 +242,7 @@ ROWS = [
 
 
 def run():
-    policy = rulings.Policy(CONFIG)
+    policy = rulings.Policy(CONFIG, AT)
     inventory = rulings.Inventory(VMS, policy)
     failed = 0
     for sentence, incoming, frame_hex, expected, outcome in ROWS:
