@@ -157,10 +157,10 @@ impl Registry {
         }
     }
 
-    /// VMs with exceptions that are over, and which. Workers have ended them already.
+    /// VMs with exceptions that are over, `limit` at most, and which. Workers have ended them already.
     #[must_use]
-    pub fn over(&self) -> Vec<(VmId, Vec<ExceptionName>)> {
-        self.truth.over()
+    pub fn over(&self, limit: usize) -> Vec<(VmId, Vec<ExceptionName>)> {
+        self.truth.over(limit)
     }
 
     /// How full the table is, staged changes included.

@@ -102,14 +102,15 @@ impl Truth {
         Arc::ptr_eq(settings, &self.settings) && Arc::ptr_eq(grants, &self.grants)
     }
 
-    /// VMs with exceptions that are over now, and which.
-    pub(super) fn over(&self) -> Vec<(VmId, Vec<ExceptionName>)> {
+    /// VMs with exceptions that are over now, `limit` at most, and which.
+    pub(super) fn over(&self, limit: usize) -> Vec<(VmId, Vec<ExceptionName>)> {
         let Some((first, _)) = self.ends.first() else { return Vec::new() };
         let now = self.clock.now();
         if *first > now {
             return Vec::new();
         }
-        let vms: BTreeSet<VmIndex> = self.ends.iter().take_while(|(end, _)| *end <= now).map(|(_, vm)| *vm).collect();
+        let ended = self.ends.iter().take_while(|(end, _)| *end <= now).map(|(_, vm)| *vm);
+        let vms: BTreeSet<VmIndex> = ended.take(limit).collect();
         let of = |vm: &Arc<Vm>| {
             let over = vm.exceptions.iter().filter(|one| one.until.is_some_and(|until| until <= now));
             (vm.id.clone(), over.map(|one| one.name.clone()).collect())

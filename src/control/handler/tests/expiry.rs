@@ -1,13 +1,17 @@
 //! Exceptions over the wire, and what becomes of them when they are over.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use super::*;
+use crate::model::Moment;
+use crate::vm::journal::Committed;
 
 const NOON: &str = "2026-12-01T12:00:00Z";
 
 /// A box at noon, with a clock that somebody moves, and web1.
 fn at_noon() -> (State, Vec<Reader>, Arc<quanta::Mock>) {
     let (steady, time) = quanta::Clock::mock();
-    let (mut state, readers, _) = state_with(Clock::at(NOON.parse().unwrap(), steady));
+    let (mut state, readers, _) = state_with(Clock::at(NOON.parse().unwrap(), steady), NoJournal::default());
     ask(&mut state, "vm.set", &json!({"id": "web1", "ips": ["10.0.0.5"]})).unwrap();
     (state, readers, time)
 }
@@ -121,6 +125,40 @@ fn what_is_over_leaves_its_record_by_a_revision_of_its_own() {
     time.increment(Duration::from_secs(600));
     look(&mut state);
     assert_eq!((names(&mut state), state.registry().revision()), (json!([]), Revision(5)));
+}
+
+/// Counts how often the disk would be waited for.
+#[derive(Debug, Default)]
+struct Commits(Arc<AtomicUsize>);
+
+impl Journal for Commits {
+    fn note(&mut self, _: Moment) {}
+
+    fn commit(&mut self, _: &[Committed], _: Moment) -> bool {
+        self.0.fetch_add(1, Ordering::Relaxed);
+        true
+    }
+
+    fn report(&self) -> Option<JournalReport> {
+        None
+    }
+}
+
+#[test]
+fn ends_that_come_together_wait_for_the_disk_once() {
+    let (steady, time) = quanta::Clock::mock();
+    let commits = Arc::default();
+    let (mut state, _readers, _) = state_with(Clock::at(NOON.parse().unwrap(), steady), Commits(Arc::clone(&commits)));
+    let one = json!([{"name": "a", "ports": [25], "until": "2026-12-01T12:01:00Z"}]);
+    for vm in 1..=4 {
+        let params = json!({"id": format!("vm{vm}"), "ips": [format!("10.0.0.{vm}")], "exceptions": one});
+        ask(&mut state, "vm.set", &params).unwrap();
+    }
+    time.increment(Duration::from_secs(60));
+    let before = commits.load(Ordering::Relaxed);
+    state.end_exceptions(Instant::now());
+    assert_eq!((names(&mut state), state.registry().revision()), (json!([]), Revision(8)), "a revision each");
+    assert_eq!(commits.load(Ordering::Relaxed) - before, 1);
 }
 
 #[test]

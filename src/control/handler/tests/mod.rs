@@ -12,6 +12,7 @@ use crate::policy::{Class, Classes, Reader, Settings, Tally};
 use crate::table::Capacity;
 use crate::telemetry::counters::Block;
 use crate::vm::clock::Clock;
+use crate::vm::journal::{Journal, NoJournal};
 use serde_json::{Value, json};
 
 const BOOT: Boot = Boot(0xb007);
@@ -19,16 +20,17 @@ const CAPACITY: Capacity = Capacity { vms: 4, keys: 16 };
 
 /// A box of two workers and one link, its classes those of an operator who added one.
 fn state() -> (State, Vec<Reader>, Vec<Arc<Block>>) {
-    state_with(Clock::default())
+    state_with(Clock::default(), NoJournal::default())
 }
 
-fn state_with(clock: Clock) -> (State, Vec<Reader>, Vec<Arc<Block>>) {
+fn state_with(clock: Clock, journal: impl Journal + 'static) -> (State, Vec<Reader>, Vec<Arc<Block>>) {
     let restricted = Classes::default().get(ClassId::RESTRICTED).clone();
     let mta_only = Class { name: "mta-only".into(), ..restricted.clone() };
     let classes = Classes::new(restricted, [mta_only]).unwrap();
     let via = vec!["52:54:00:ff:ff:01".parse().unwrap()];
     let settings = Settings { classes, via: crate::policy::Routers::new(via, Vec::new()), ..Settings::default() };
     let (registry, readers) = Registry::create(CAPACITY, 2, settings, clock).unwrap();
+    let registry = registry.with_journal(journal, Revision(0));
     let blocks: Vec<_> = (0..2).map(|_| Arc::new(Block::new(1, CAPACITY.vms as usize))).collect();
     let state = State::new(registry, Arc::new(Ledger::new(blocks.clone(), vec!["uplink".into()])))
         .with_patience(Duration::ZERO)
