@@ -14,7 +14,7 @@ use serde::{Serialize, Serializer};
 use super::health;
 use super::history::{Entry, HistoryAnswer, Recall};
 use super::rpc::{
-    self, Answer, Call, ExceptionEntry, ExceptionsAnswer, ExplainAnswer, Filter, Frames, Kind, LookupAnswer, Match,
+    self, Answer, Call, ExceptionEntry, ExceptionsAnswer, ExplainAnswer, Filter, Kind, LookupAnswer, Match,
     MethodsAnswer, PolicyAnswer, Question, Remark, RpcError, VersionAnswer, VmAnswer, VmEntry, VmsAnswer, Waiting,
     Wish,
 };
@@ -28,8 +28,6 @@ use crate::vm::registry;
 
 /// VMs that are taken at once for a long answer.
 const PAGE: usize = 1_000;
-/// Frames that are explained at once.
-const EXPLAINED_AT_ONCE: usize = 50;
 /// How often a page is summed here before its owner does it.
 const ATTEMPTS: usize = 3;
 
@@ -194,7 +192,7 @@ pub fn answer(source: &impl Source, call: Call) -> Result<Answer<'_>, RpcError> 
                 _ => Ok(Answer::Exceptions(exceptions(&page))),
             }
         }
-        Call::Explain(question) => explain(source, question).map(Answer::Explained),
+        Call::Explain(question) => source.explain(question).map(Answer::Explained),
         Call::History(recall) => {
             let (entries, more) = source.history(recall)?;
             let next = entries.last().filter(|_| more).map(|entry| entry.number);
@@ -253,21 +251,6 @@ pub fn answer(source: &impl Source, call: Call) -> Result<Answer<'_>, RpcError> 
 
 fn no_vm(id: &VmId) -> RpcError {
     RpcError::new(Kind::NotFound, format!("there is no VM {id}"))
-}
-
-/// A part of the frames at a time, so that a change waits for no more than that.
-fn explain(source: &impl Source, question: Question) -> Result<ExplainAnswer, RpcError> {
-    let Question { link, direction, about } = question;
-    let Frames::Bytes(frames) = about else { return source.explain(Question { link, direction, about }) };
-    let mut whole: Option<ExplainAnswer> = None;
-    for part in frames.chunks(EXPLAINED_AT_ONCE) {
-        let part = source.explain(Question { link: link.clone(), direction, about: Frames::Bytes(part.to_vec()) })?;
-        match &mut whole {
-            Some(whole) => whole.explanations.extend(part.explanations),
-            None => whole = Some(part),
-        }
-    }
-    whole.ok_or_else(|| RpcError::new(Kind::InvalidParams, "frames: there is none"))
 }
 
 fn exceptions(page: &Rows) -> ExceptionsAnswer {

@@ -68,8 +68,8 @@ pub const HISTORY_LIMIT_DEFAULT: usize = 100;
 pub const HISTORY_LIMIT_MAX: usize = 1_000;
 /// Longest that a change waits to be confirmed, in seconds: a day.
 pub const CONFIRM_SECONDS_MAX: u64 = 86_400;
-/// Most frames of one `explain`.
-pub const EXPLAIN_MAX: usize = 1_000;
+/// Most frames of one `explain`: a change waits for all of them.
+pub const EXPLAIN_MAX: usize = 100;
 /// Most VMs in one answer of `vm.list`.
 pub const LIST_LIMIT_MAX: usize = 10_000;
 
