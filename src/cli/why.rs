@@ -1,6 +1,6 @@
 //! `portcullis vm why`: what a tenant may not do and why, in words for his ticket.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr};
 
 use clap::Args;
 use ipnet::IpNet;
@@ -15,6 +15,7 @@ use crate::control::rpc::{ExplainAnswer, LookupAnswer, PolicyAnswer, VmEntry};
 use crate::failure::{Cause, Failure};
 use crate::model::{MacAddr, Mode};
 use crate::telemetry::counters::VmCounts;
+use crate::vm::connection::{PEER_IPV4, PEER_IPV6};
 use crate::vm::explanation::Explanation;
 use crate::vm::record::{Vm, VmId};
 
@@ -36,9 +37,6 @@ pub(super) struct Why {
 
 /// Mail between servers (RFC 5321): whom no VM answers for is asked about this.
 const SMTP: u16 = 25;
-/// Somebody in the Internet (RFC 5737, RFC 3849).
-const PEER_IPV4: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
-const PEER_IPV6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1);
 /// What a VM that is known by its MAC alone may send from (RFC 5737).
 const SOME_IPV4: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 2);
 
@@ -115,10 +113,10 @@ impl Why {
 
     /// A connection that it may not make, of a family that it has.
     fn connection(&self, vm: Option<&Vm>, port: u16) -> Value {
-        let has = |ipv4: bool| vm.is_none_or(|vm| vm.prefixes().any(|net| matches!(net, IpNet::V4(_)) == ipv4));
+        let has = |ipv4: bool| vm.is_some_and(|vm| vm.prefixes().any(|net| matches!(net, IpNet::V4(_)) == ipv4));
         let (ip, peer) = match (self.ip, self.peer) {
-            (None, None) if has(true) && vm.is_some() => (None, Some(PEER_IPV4.into())),
-            (None, None) if has(false) && vm.is_some() => (None, Some(PEER_IPV6.into())),
+            (None, None) if has(true) => (None, Some(PEER_IPV4.into())),
+            (None, None) if has(false) => (None, Some(PEER_IPV6.into())),
             (None, None) => (Some(SOME_IPV4.into()), Some(PEER_IPV4.into())),
             given => given,
         };

@@ -87,9 +87,10 @@ pub enum ConnectionError {
 const SOME_MAC: MacAddr = MacAddr([0x02, 0, 0, 0, 0, 0x01]);
 /// The router beyond the box.
 const GATEWAY_MAC: MacAddr = MacAddr([0x02, 0, 0, 0, 0, 0xfe]);
-/// Somebody in the Internet (RFC 5737, RFC 3849).
-const PEER_IPV4: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
-const PEER_IPV6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1);
+/// Somebody in the Internet (RFC 5737), unless somebody else is named.
+pub const PEER_IPV4: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
+/// The same over IPv6 (RFC 3849).
+pub const PEER_IPV6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1);
 const SOURCE_PORT: u16 = 40_000;
 const TTL: u8 = 64;
 
