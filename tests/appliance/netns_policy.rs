@@ -108,21 +108,22 @@ fn dnsmasq(namespace: &netns::Namespace, lab: &Lab, name: &str, host: &str) -> R
     Running(command.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log).spawn().unwrap())
 }
 
-/// Gets an address by DHCP, without touching anything else of the machine.
-fn dhclient(net: &Net, lab: &Lab, family: &str) {
+/// A DHCP client for `-4` or `-6`, until it is dropped, that touches nothing else of the machine.
+///
+/// It stays in the foreground: one that goes to the background has left before its child has written down which
+/// process it is.
+fn dhclient(net: &Net, lab: &Lab, family: &str) -> Running {
     let script = lab.write(
         "dhclient-script",
         "#!/bin/sh\ncase \"$reason\" in\nBOUND|REBOOT) ip address add \"$new_ip_address/24\" dev \"$interface\" ;;\n\
          BOUND6) ip address add \"$new_ip6_address/128\" dev \"$interface\" ;;\nesac\nexit 0\n",
     );
     helper(std::process::Command::new("chmod").args(["755", &script]));
-    let [leases, pid] =
-        ["leases", "pid"].map(|kind| lab.path(&format!("dhclient{family}.{kind}")).display().to_string());
-    let options = ["dhclient", family, "-1", "-sf", &script, "-lf", &leases, "-pf", &pid, "-cf", "/dev/null", "eth0"];
-    helper(&mut net.vm.run(&options));
-    // It has gone to the background to renew its lease; that is not waited for.
-    let pid = std::fs::read_to_string(pid).unwrap();
-    helper(std::process::Command::new("kill").arg(pid.trim()));
+    let leases = lab.path(&format!("dhclient{family}.leases")).display().to_string();
+    let mut command = net.vm.run(&["dhclient", family, "-d", "-1", "--no-pid", "-cf", "/dev/null"]);
+    command.args(["-sf", &script, "-lf", &leases, "eth0"]);
+    let log = std::fs::File::create(lab.path(&format!("dhclient{family}.log"))).unwrap();
+    Running(command.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log).spawn().unwrap())
 }
 
 /// The global addresses of the VM that are its own already.
@@ -154,10 +155,10 @@ fn hosts_get_their_addresses_through_a_strict_box_and_may_use_no_others() {
     wait_for("an address by SLAAC", || {
         addresses(&net).iter().any(|address| address.starts_with("fd77:")).then_some(())
     });
-    dhclient(&net, &lab, "-4");
-    assert!(has("10.77.0.50"), "{:?}", addresses(&net));
-    dhclient(&net, &lab, "-6");
-    wait_for("an address by DHCPv6", || has("fd77::1:50").then_some(()));
+    for (family, address) in [("-4", "10.77.0.50"), ("-6", "fd77::1:50")] {
+        let _client = dhclient(&net, &lab, family);
+        wait_for("an address by DHCP", || has(address).then_some(()));
+    }
 
     // It works as any network does.
     net.wait_for_ping();
