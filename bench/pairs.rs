@@ -23,7 +23,7 @@ use clap::Parser;
 use crossbeam::utils::CachePadded;
 use dpdk::Mempool;
 use portcullis::config::Config;
-use portcullis::dataplane::{LinkQueues, Rejecter, Worker};
+use portcullis::dataplane::{LinkQueues, Rejecter, Sampler, Worker};
 use portcullis::host::eal;
 use portcullis::host::memory::MBUF_CACHE;
 use portcullis::policy::Reader;
@@ -171,7 +171,7 @@ struct Pair {
 }
 
 struct Bench<'a> {
-    worker: Worker<'a, (), Rejecter>,
+    worker: Worker<'a, Sampler, Rejecter>,
     bridge: Bridge,
     reader: Reader,
 }

@@ -20,7 +20,7 @@ use clap::Parser;
 use crossbeam::utils::CachePadded;
 use dpdk::Mempool;
 use portcullis::config::Config;
-use portcullis::dataplane::{Rejecter, Worker};
+use portcullis::dataplane::{Rejecter, Sampler, Worker};
 use portcullis::host::eal;
 use portcullis::host::memory::MBUF_CACHE;
 use portcullis::policy::Reader;
@@ -97,7 +97,7 @@ struct Row<'a> {
     bridge: Bridge,
     /// Which of the two tables.
     table: usize,
-    worker: Worker<'a, (), Rejecter>,
+    worker: Worker<'a, Sampler, Rejecter>,
     block: &'a Block,
     /// The share that the policy drops.
     drops: f64,

@@ -38,6 +38,8 @@ mod clients;
 mod completions;
 #[path = "appliance/daemon.rs"]
 mod daemon;
+#[path = "appliance/drops.rs"]
+mod drops;
 #[path = "appliance/exceptions.rs"]
 mod exceptions;
 #[path = "appliance/explain.rs"]

@@ -8,10 +8,11 @@ use dpdk::{Burst, Eal, Mempool, Port, PortConfig, RxQueue, Started, TxQueue};
 use portcullis::app::vms::{self, BadLines};
 use portcullis::capture;
 use portcullis::config::Config;
-use portcullis::dataplane::{LinkQueues, Pipeline, QueuePair, Rejecter};
+use portcullis::dataplane::{LinkQueues, Pipeline, QueuePair, Rejecter, Sampler};
 use portcullis::host::memory::{self, Layout};
 use portcullis::model::{self, Direction, LinkIndex};
 use portcullis::policy::{self, Reader, Snapshot, Verdict};
+use portcullis::telemetry::drops::{Drops, ROUND};
 use portcullis::vm::clock::Clock as VmClock;
 use portcullis::vm::registry::Registry;
 use quanta::Clock;
@@ -152,8 +153,18 @@ impl std::fmt::Display for Median {
     }
 }
 
-/// What answers where the box rejects, as the box has it.
-pub(crate) fn pipeline(vms: u32) -> Result<Pipeline<(), Rejecter>, &'static str> {
+/// Who is told of dropped frames, and what answers where the box rejects, as the box has them.
+pub(crate) fn pipeline(vms: u32) -> Result<Pipeline<Sampler, Rejecter>, &'static str> {
     let rejecter = Rejecter::create(1, vms as usize, Clock::new()).ok_or("no memory for a bucket for each VM")?;
-    Ok(Pipeline::new((), rejecter))
+    let (drops, feeds) = Drops::new(1);
+    let feed = feeds.into_iter().next().ok_or("no feed for the worker")?;
+    // As long as the process lasts.
+    std::thread::spawn(move || {
+        loop {
+            drops.next_round();
+            std::thread::sleep(ROUND);
+        }
+    });
+    let sampler = Sampler::create(feed, vms as usize).ok_or("no memory for what was told of each VM")?;
+    Ok(Pipeline::new(sampler, rejecter))
 }

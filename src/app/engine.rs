@@ -17,13 +17,14 @@ use super::ports::{self, WatchedPort};
 use super::watch::link::{Reading, Side, Told};
 use super::watch::links;
 use crate::config::{Config, Device};
-use crate::dataplane::{self, Pipeline, QueuePair, Rejecter, Worker};
+use crate::dataplane::{self, Pipeline, QueuePair, Rejecter, Sampler, Worker};
 use crate::failure::{Cause, Failure};
 use crate::host::eal;
 use crate::host::memory::{Layout, MBUF_CACHE, Plan};
 use crate::model::{LinkIndex, Way};
 use crate::policy::Reader;
 use crate::telemetry::counters::{Block, LaneCounts};
+use crate::telemetry::drops::feed::Feed;
 use crate::telemetry::ledger::{Ledger, LinkPorts};
 use crate::telemetry::report::PortState;
 
@@ -209,7 +210,7 @@ pub struct Stopped {
 
 impl Engine {
     /// Sets every port up and starts a worker on each of EAL's worker lcores. There is one reader for each of those; they
-    /// read the time from `clock`.
+    /// read the time from `clock`, and tell of what they drop by one of `feeds` each.
     ///
     /// # Errors
     /// [`EngineError`]
@@ -218,6 +219,7 @@ impl Engine {
         config: &Config,
         plan: Plan,
         readers: Vec<Reader>,
+        feeds: Vec<Feed>,
         clock: &Clock,
     ) -> Result<Self, EngineError> {
         let (workers, vms) = (readers.len(), config.table.vms as usize);
@@ -286,10 +288,12 @@ impl Engine {
         });
         let (sender, stopped) = channel();
         let mut engine = Self { shared, jobs: Vec::new(), stopped, pool };
-        for (number, ((lcore, reader), links)) in eal.worker_lcores().into_iter().zip(readers).zip(parts).enumerate() {
+        let workers_of = eal.worker_lcores().into_iter().zip(readers).zip(parts).zip(feeds);
+        for (number, (((lcore, reader), links), feed)) in workers_of.enumerate() {
             let rejecter = Rejecter::create(config.links.len(), vms, clock.clone());
             let rejecter = rejecter.ok_or_else(|| no_memory(workers, vms))?;
-            let work = Work { number, reader, links, rejecter };
+            let sampler = Sampler::create(feed, vms).ok_or_else(|| no_memory(workers, vms))?;
+            let work = Work { number, reader, links, sampler, rejecter };
             engine.jobs.push(launch(eal, lcore, &engine.shared, work, sender.clone())?);
         }
         Ok(engine)
@@ -352,6 +356,7 @@ struct Work {
     number: usize,
     reader: Reader,
     links: Vec<LinkQueues>,
+    sampler: Sampler,
     rejecter: Rejecter,
 }
 
@@ -385,11 +390,11 @@ fn launch(
     work: Work,
     stopped: Sender<Vec<LinkQueues>>,
 ) -> Result<lcore::Job, dpdk::Error> {
-    let Work { number, mut reader, mut links, rejecter } = work;
+    let Work { number, mut reader, mut links, sampler, rejecter } = work;
     let shared = Arc::clone(shared);
     lcore::launch(eal, lcore, move || {
         if let (Some(block), Some(turns)) = (shared.blocks.get(number), shared.turns.get(number)) {
-            Worker::new(block, turns, Pipeline::new((), rejecter)).run(&mut links, &mut reader, &shared.stop);
+            Worker::new(block, turns, Pipeline::new(sampler, rejecter)).run(&mut links, &mut reader, &shared.stop);
         }
         drop(shared);
         // Nobody listens any more only when the engine was dropped without being stopped.

@@ -35,6 +35,7 @@ use crate::host::eal::{self, Ending, Session};
 use crate::host::memory::Plan;
 use crate::model::{LinkIndex, Revision};
 use crate::telemetry::board::Board;
+use crate::telemetry::drops::{Drops, ROUND};
 use crate::telemetry::heartbeat::Heartbeat;
 use crate::telemetry::ledger::{Ledger, LinkPorts};
 use crate::telemetry::report::Report;
@@ -82,7 +83,9 @@ impl Run {
             vms.load(&mut registry)?;
         }
         let known = registry.len();
-        let engine = Engine::start(eal, &config, plan, readers, &clock)?;
+        let (drops, feeds) = Drops::new(readers.len());
+        let drops = Arc::new(drops);
+        let engine = Engine::start(eal, &config, plan, readers, feeds, &clock)?;
         session.leave_cpus_to_workers();
         signals.take_over_real_time().map_err(refused)?;
         let board = Arc::new(Board::new(config.links.len()));
@@ -90,6 +93,7 @@ impl Run {
         let roles = roles(&config);
         roles.unknown().iter().for_each(|unknown| warn!("{unknown}"));
         let mut state = State::new(registry, Arc::clone(&ledger))
+            .with_drops(Arc::clone(&drops))
             .with_dpdk_version(eal.version())
             .with_sync_remove_max_percent(config.control.sync_remove_max_percent)
             .with_reload(reload::of(self.asked.config.clone(), config.clone()))
@@ -99,9 +103,10 @@ impl Run {
         }
         let server = Server::start(socket, state)
             .map_err(|error| Failure::new(Cause::Os, format_args!("the control socket cannot be served: {error}")))?;
-        let links = LinkThread::start(&config, &engine.shared, &board).map_err(refused)?;
+        let links = self::links(&config, &engine.shared, &board).map_err(refused)?;
+        let drops = self::drops(drops).map_err(refused)?;
         life.running(Running {
-            threads: threads(&engine.shared, &server, &links, audit.as_ref()),
+            threads: threads(&engine.shared, &server, [&links, &drops], audit.as_ref()),
             status: Box::new(status(&config, engine.shared.blocks.len(), board)),
             counters: {
                 let ledger = Arc::clone(&ledger);
@@ -123,7 +128,7 @@ impl Run {
         };
         info!("stopping");
         life.stopping();
-        Ok(stop(&life, Parts { server, audit, engine, links, ledger, session }, fault))
+        Ok(stop(&life, Parts { server, audit, engine, helpers: [links, drops], ledger, session }, fault))
     }
 }
 
@@ -141,14 +146,15 @@ struct Parts {
     server: Server,
     audit: Option<AuditLog>,
     engine: Engine,
-    links: LinkThread,
+    /// The one that asks drivers for links, and the one that takes samples of dropped frames.
+    helpers: [Helper; 2],
     ledger: Arc<Ledger>,
     session: Session,
 }
 
 /// The orderly stop. What does not end is left as it is, and everything that does not need it is stopped all the same.
 fn stop(life: &Life, parts: Parts, fault: Option<String>) -> Ended {
-    let Parts { server, audit, mut engine, links, ledger, session } = parts;
+    let Parts { server, audit, mut engine, helpers, ledger, session } = parts;
     let mut steps = Steps::new(life.heart());
     let state = steps.take("the control socket", move || server.stop());
     if let Some(audit) = audit {
@@ -158,7 +164,9 @@ fn stop(life: &Life, parts: Parts, fault: Option<String>) -> Ended {
         engine.halt();
         engine
     });
-    steps.take("the links", move || links.stop());
+    for helper in helpers {
+        steps.take(helper.what, move || helper.stop());
+    }
     let report = steps.take("the counters", move || match state {
         Some(state) => state.final_report(),
         None => ledger.report(Revision(0)),
@@ -179,29 +187,52 @@ fn stop(life: &Life, parts: Parts, fault: Option<String>) -> Ended {
     Ended { report, fault }
 }
 
-/// The thread that asks drivers for links.
-struct LinkThread {
+/// A thread that does one thing until it is told to stop.
+struct Helper {
+    /// What is stopped with it, for people.
+    what: &'static str,
     heart: Arc<Heartbeat>,
     stop: Arc<AtomicBool>,
     thread: JoinHandle<()>,
 }
 
-impl LinkThread {
-    fn start(config: &Config, shared: &Arc<Shared>, board: &Arc<Board>) -> io::Result<Self> {
-        let named = |link: &config::Link| Named { name: link.name.clone(), propagate: link.link_propagation };
-        let links = Links::new(Arc::clone(shared), config.links.iter().map(named).collect());
-        let (heart, stop) = (Arc::new(Heartbeat::new("links")), Arc::new(AtomicBool::new(false)));
-        let (board, beats, stops) = (Arc::clone(board), Arc::clone(&heart), Arc::clone(&stop));
-        let thread = thread::Builder::new().name("links".into()).spawn(move || links.run(&board, &beats, &stops))?;
-        Ok(Self { heart, stop, thread })
+impl Helper {
+    fn start(
+        what: &'static str,
+        name: &'static str,
+        work: impl FnOnce(&Heartbeat, &AtomicBool) + Send + 'static,
+    ) -> io::Result<Self> {
+        let (heart, stop) = (Arc::new(Heartbeat::new(name)), Arc::new(AtomicBool::new(false)));
+        let (beats, stops) = (Arc::clone(&heart), Arc::clone(&stop));
+        let thread = thread::Builder::new().name(name.into()).spawn(move || work(&beats, &stops))?;
+        Ok(Self { what, heart, stop, thread })
     }
 
-    /// Ends it; what it took down is up again then.
+    /// Ends it.
     fn stop(self) {
         self.stop.store(true, Ordering::Release);
         self.thread.thread().unpark();
         let _ = self.thread.join();
     }
+}
+
+/// The thread that asks drivers for links. What it took down is up again when it has ended.
+fn links(config: &Config, shared: &Arc<Shared>, board: &Arc<Board>) -> io::Result<Helper> {
+    let named = |link: &config::Link| Named { name: link.name.clone(), propagate: link.link_propagation };
+    let links = Links::new(Arc::clone(shared), config.links.iter().map(named).collect());
+    let board = Arc::clone(board);
+    Helper::start("the links", "links", move |heart, stop| links.run(&board, heart, stop))
+}
+
+/// The thread that takes the samples of dropped frames.
+fn drops(drops: Arc<Drops>) -> io::Result<Helper> {
+    Helper::start("the samples of dropped frames", "drops", move |heart, stop| {
+        while !stop.load(Ordering::Acquire) {
+            heart.beat();
+            drops.next_round();
+            thread::park_timeout(ROUND);
+        }
+    })
 }
 
 /// What is counted. What drivers lost is read where the link thread writes it down, so that nobody waits for a driver.
@@ -211,15 +242,27 @@ fn ledger(config: &Config, shared: &Shared, board: &Arc<Board>) -> Ledger {
 }
 
 /// Everything that must go round, but for the main thread and the one that watches.
-fn threads(shared: &Arc<Shared>, server: &Server, links: &LinkThread, audit: Option<&AuditLog>) -> Vec<Thread> {
+fn threads(
+    shared: &Arc<Shared>,
+    server: &Server,
+    [links, drops]: [&Helper; 2],
+    audit: Option<&AuditLog>,
+) -> Vec<Thread> {
     let workers = (0..shared.blocks.len()).map(|worker| {
         let shared = Arc::clone(shared);
         Thread::worker(worker, move || shared.turns(worker))
     });
     let control = server.heartbeats().iter().map(|heart| Thread::needed(Arc::clone(heart)));
     let links = std::iter::once(Thread::in_a_driver(Arc::clone(&links.heart)));
+    let drops = std::iter::once(Thread::dispensable(Arc::clone(&drops.heart)));
     let audit = audit.map(|audit| Thread::dispensable(audit.heart()));
-    workers.chain(control).chain(links).chain(log::heartbeat().map(Thread::dispensable)).chain(audit).collect()
+    workers
+        .chain(control)
+        .chain(links)
+        .chain(drops)
+        .chain(log::heartbeat().map(Thread::dispensable))
+        .chain(audit)
+        .collect()
 }
 
 /// How it goes, in a line for the supervisor.

@@ -5,6 +5,7 @@ mod change;
 mod check;
 mod completions;
 mod confirm;
+mod drops;
 mod exception;
 mod exit;
 mod explain;
@@ -76,6 +77,12 @@ enum Command {
     Exception(Box<exception::ExceptionArgs>),
     /// Why a frame is forwarded or dropped, and how it could pass
     Explain(Box<explain::ExplainArgs>),
+    /// The last frames that were dropped, and why
+    Drops(drops::DropsArgs),
+    /// What would be dropped if it were not only watched
+    WouldDrop(drops::WouldDropArgs),
+    /// Who is denied most of those whom no VM lists
+    Unknown(drops::UnknownArgs),
     /// Change VMs and policy together, all of it or nothing
     Apply(apply::ApplyArgs),
     /// Keep what `apply --confirm` changed
@@ -174,6 +181,9 @@ impl Command {
             Self::Vm(args) => args.json(),
             Self::Exception(args) => args.json(),
             Self::Explain(args) => args.json(),
+            Self::Drops(args) => args.json(),
+            Self::WouldDrop(args) => args.json(),
+            Self::Unknown(args) => args.json(),
             Self::Apply(args) => args.json(),
             Self::Confirm(args) | Self::Rollback(args) => args.json(),
             Self::Sync(args) => args.json(),
@@ -215,6 +225,9 @@ fn dispatch(command: Command) -> Result<(), Failure> {
         Command::Vm(args) => args.run(),
         Command::Exception(args) => args.run(),
         Command::Explain(args) => args.run(),
+        Command::Drops(args) => args.run(),
+        Command::WouldDrop(args) => args.run(),
+        Command::Unknown(args) => args.run(),
         Command::Apply(args) => args.run(),
         Command::Confirm(args) => args.confirm(),
         Command::Rollback(args) => args.roll_back(),

@@ -3,12 +3,13 @@
 use std::time::Duration;
 
 use super::layout::{Grid, Page};
-use crate::control::rpc::VmEntry;
+use crate::control::rpc::{DenialEntry, VmEntry};
 use crate::model::{Direction, Mode, Revision};
 use crate::policy::{DropReason, Observed, Tally};
 use crate::telemetry::counters::VmCounts;
 use crate::telemetry::report::{AuditReport, Both, DaemonReport, Judged, LinkReport, Named, PortReport, Report};
 use crate::text::plain;
+use crate::vm::explanation::Becomes;
 use crate::vm::record::Exception;
 
 /// Which VMs come first, and how many.
@@ -224,8 +225,8 @@ fn vms(report: &Report, rank: Rank, page: Page) -> String {
     }
 }
 
-/// One VM: record, class, mode, counters.
-pub(super) fn vm(entry: &VmEntry, page: Page) -> String {
+/// One VM: record, class, mode, counters, and what was denied to it.
+pub(super) fn vm(entry: &VmEntry, denied: &[DenialEntry], page: Page) -> String {
     let vm = &entry.vm;
     let mut text = String::new();
     let mut line = |name: &str, value: &str| {
@@ -263,7 +264,33 @@ pub(super) fn vm(entry: &VmEntry, page: Page) -> String {
     for (way, counts) in [("from it", &entry.counters.egress), ("to it", &entry.counters.ingress)] {
         grid.row([way.to_owned()].into_iter().chain(tallies(counts)));
     }
-    text + &format!("\n{}\n", grid.show(page))
+    text += &format!("\n{}\n", grid.show(page));
+    for denial in denials(denied, "it") {
+        text += &page.wrapped(&denial, 2);
+        text.push('\n');
+    }
+    text
+}
+
+/// `12 frames from it to port 25 dropped (port_closed)`, kind by kind.
+pub(super) fn denials<'a>(denied: &'a [DenialEntry], who: &'a str) -> impl Iterator<Item = String> + 'a {
+    denied.iter().map(move |DenialEntry { direction, verdict, reason, port, frames }| {
+        let way = match direction {
+            Direction::Egress => "from",
+            Direction::Ingress => "to",
+        };
+        let port = match (port, reason.as_ref()) {
+            (Some(port), "reply_closed") => format!(" that came from port {port}"),
+            (Some(port), _) => format!(" to port {port}"),
+            (None, _) => String::new(),
+        };
+        let verdict = if *verdict == Becomes::Watched { "only watched" } else { "dropped" };
+        format!(
+            "{frames} {} {way} {who}{port} {verdict} ({})",
+            if *frames == 1 { "frame" } else { "frames" },
+            plain(reason, 64)
+        )
+    })
 }
 
 /// `4711: opens 587 towards 192.0.2.25 until 2026-12-01T10:00:00Z; ticket 4711; agreed by phone`

@@ -14,7 +14,7 @@ use super::remote::Remote;
 use super::render;
 use super::why::Why;
 use crate::control::client::Client;
-use crate::control::rpc::{Filter, LookupAnswer, Match, VmEntry, VmsAnswer};
+use crate::control::rpc::{Filter, LookupAnswer, Match, VmAnswer, VmsAnswer};
 use crate::failure::{Cause, Failure};
 use crate::model::{MacAddr, Mode, Scope};
 use crate::vm::record::VmId;
@@ -141,7 +141,7 @@ impl VmArgs {
             VmCommand::Change(change) => change.run(&remote),
             VmCommand::Show { id } => {
                 let answer = remote.call(&mut remote.connect()?, "vm.get", &json!({ "id": id }))?;
-                remote.answer(answer, |entry: &VmEntry| render::vm(entry, Page::of_stdout()))
+                remote.answer(answer, |vm: &VmAnswer| render::vm(&vm.entry, &vm.denials, Page::of_stdout()))
             }
             VmCommand::Import { file, ignore } => Lines::of_inventory(&file, &ignore)?.set(&remote),
             VmCommand::Export => export(&remote, &mut remote.connect()?),
@@ -190,7 +190,7 @@ fn lookup(remote: &Remote, address: &str, scope: Option<u16>) -> Result<(), Fail
             return format!("{address} is nobody's, revision {}", revision.0);
         }
         let page = Page::of_stdout();
-        let one = |Match { key, entry }: &Match| format!("by {key}\n{}", render::vm(entry, page));
+        let one = |Match { key, entry }: &Match| format!("by {key}\n{}", render::vm(entry, &[], page));
         matches.iter().map(one).collect::<Vec<_>>().join("\n")
     })
 }

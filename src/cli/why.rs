@@ -7,11 +7,12 @@ use ipnet::IpNet;
 use serde_json::{Value, json};
 
 use super::completions;
+use super::drops;
 use super::layout::Page;
 use super::remote::Remote;
 use super::render;
 use crate::control::client::Client;
-use crate::control::rpc::{ExplainAnswer, LookupAnswer, PolicyAnswer, VmEntry};
+use crate::control::rpc::{DropEntry, DropsAnswer, ExplainAnswer, LookupAnswer, PolicyAnswer, VmAnswer};
 use crate::failure::{Cause, Failure};
 use crate::model::{MacAddr, Mode};
 use crate::telemetry::counters::VmCounts;
@@ -35,6 +36,8 @@ pub(super) struct Why {
     peer: Option<IpAddr>,
 }
 
+/// How many of the last drops are shown.
+const DROPS_SHOWN: usize = 5;
 /// Mail between servers (RFC 5321): whom no VM answers for is asked about this.
 const SMTP: u16 = 25;
 /// What a VM that is known by its MAC alone may send from (RFC 5737).
@@ -43,24 +46,27 @@ const SOME_IPV4: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 2);
 impl Why {
     pub(super) fn run(self, remote: &Remote) -> Result<(), Failure> {
         let mut client = remote.connect()?;
-        let entry = match self.id.clone() {
-            Some(id) => Some(remote.ask(&mut client, "vm.get", &json!({ "id": id }))?),
+        let id = match self.id.clone() {
+            Some(id) => Some(id),
             None => self.owner(remote, &mut client)?,
         };
-        match entry {
-            Some(entry) => self.of_vm(remote, &mut client, &entry),
+        match id {
+            Some(id) => {
+                let vm = remote.ask(&mut client, "vm.get", &json!({ "id": id }))?;
+                self.of_vm(remote, &mut client, &vm)
+            }
             None => self.of_nobody(remote, &mut client),
         }
     }
 
     /// Whose the MAC is, else the address.
-    fn owner(&self, remote: &Remote, client: &mut Client) -> Result<Option<VmEntry>, Failure> {
+    fn owner(&self, remote: &Remote, client: &mut Client) -> Result<Option<VmId>, Failure> {
         let asked = [self.mac.map(|mac| json!({ "mac": mac })), self.ip.map(|ip| json!({ "ip": ip }))];
         for params in asked.into_iter().flatten() {
             let LookupAnswer { matches, .. } = remote.ask(client, "vm.lookup", &params)?;
             match &matches[..] {
                 [] => {}
-                [one] => return Ok(Some(one.entry.clone())),
+                [one] => return Ok(Some(one.entry.vm.id.clone())),
                 several => {
                     let ids: Vec<&str> = several.iter().map(|one| one.entry.vm.id.as_str()).collect();
                     let message =
@@ -72,7 +78,8 @@ impl Why {
         Ok(None)
     }
 
-    fn of_vm(&self, remote: &Remote, client: &mut Client, entry: &VmEntry) -> Result<(), Failure> {
+    fn of_vm(&self, remote: &Remote, client: &mut Client, vm: &VmAnswer) -> Result<(), Failure> {
+        let entry = &vm.entry;
         let policy: PolicyAnswer = remote.ask(client, "policy.get", &json!({}))?;
         let class = policy.document.classes.get(&entry.effective_class);
         let closed = class.and_then(|class| class.ports.first()).map(|range| range.first);
@@ -80,23 +87,30 @@ impl Why {
             Some(port) => Some(explain(remote, client, &self.connection(Some(&entry.vm), port))?),
             None => None,
         };
+        let DropsAnswer { drops, .. } =
+            remote.ask(client, "drop.list", &json!({ "vm": entry.vm.id, "limit": DROPS_SHOWN }))?;
         if remote.json {
-            return super::out::print(&json!({ "vm": entry, "explanation": explanation }).to_string());
+            let said = json!({ "vm": entry, "denials": vm.denials, "drops": drops, "explanation": explanation });
+            return super::out::print(&said.to_string());
         }
         let lift = explanation.as_ref().and_then(|explanation| explanation.lift.as_ref());
         let lift = lift.map(|lift| self.as_asked(&lift.to_string()));
-        super::out::print(&of_vm(entry, explanation.as_ref(), lift, Page::of_stdout()))
+        super::out::print(&of_vm(vm, &drops, explanation.as_ref(), lift, Page::of_stdout()))
     }
 
     fn of_nobody(&self, remote: &Remote, client: &mut Client) -> Result<(), Failure> {
         let explanation = explain(remote, client, &self.connection(None, SMTP))?;
+        let seen = json!({ "mac": self.mac, "ip": self.ip, "limit": DROPS_SHOWN });
+        let DropsAnswer { drops, .. } = remote.ask(client, "drop.list", &seen)?;
         if remote.json {
-            return super::out::print(&json!({ "vm": null, "explanation": explanation }).to_string());
+            let said = json!({ "vm": null, "drops": drops, "explanation": explanation });
+            return super::out::print(&said.to_string());
         }
         let page = Page::of_stdout();
         // Part of the frame may be made up.
         let sentences = explanation.sentences().filter(|sentence| !sentence.starts_with("Frame: "));
-        let lines: Vec<String> = sentences.map(|sentence| page.wrapped(&self.as_asked(&sentence), 2)).collect();
+        let sentences = sentences.map(|sentence| self.as_asked(&sentence)).chain(last(&drops));
+        let lines: Vec<String> = sentences.map(|sentence| page.wrapped(&sentence, 2)).collect();
         super::out::print(&lines.join("\n"))
     }
 
@@ -132,7 +146,18 @@ fn explain(remote: &Remote, client: &mut Client, params: &Value) -> Result<Expla
     explanations.into_iter().next().ok_or_else(none)
 }
 
-fn of_vm(entry: &VmEntry, explanation: Option<&Explanation>, lift: Option<String>, page: Page) -> String {
+/// The last drops, a line each.
+fn last(drops: &[DropEntry]) -> impl Iterator<Item = String> + '_ {
+    drops.iter().map(|drop| format!("Seen: {}.", drops::line(drop)))
+}
+
+fn of_vm(
+    VmAnswer { entry, denials, .. }: &VmAnswer,
+    drops: &[DropEntry],
+    explanation: Option<&Explanation>,
+    lift: Option<String>,
+    page: Page,
+) -> String {
     let vm = &entry.vm;
     let mut lines = Vec::new();
     let class =
@@ -152,6 +177,8 @@ fn of_vm(entry: &VmEntry, explanation: Option<&Explanation>, lift: Option<String
         );
         lines.push(format!("{way} it since the box started, of frames that somebody had to judge: {counted}."));
     }
+    lines.extend(render::denials(denials, "it").map(|denial| format!("Denied: {denial}.")));
+    lines.extend(last(drops));
     lines.extend(lift);
     lines.iter().map(|line| page.wrapped(line, 2)).collect::<Vec<_>>().join("\n")
 }

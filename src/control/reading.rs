@@ -11,6 +11,7 @@ use std::sync::Arc;
 use serde::ser::{Error as _, SerializeMap};
 use serde::{Serialize, Serializer};
 
+use super::dropped;
 use super::health;
 use super::history::{Entry, HistoryAnswer, Recall};
 use super::rpc::{
@@ -21,6 +22,8 @@ use super::rpc::{
 use crate::model::{Address, Boot, Mode, Moment, Revision, Scope, VmIndex};
 use crate::policy::document::{Document, Wrong};
 use crate::policy::{Settings, Tally};
+use crate::telemetry::denials::DenialCounts;
+use crate::telemetry::drops::Drops;
 use crate::telemetry::ledger::Ledger;
 use crate::telemetry::report::{self, DaemonReport, Judged, Named};
 use crate::vm::record::{Etag, Vm, VmId};
@@ -71,6 +74,8 @@ pub struct Overview {
     pub settings: Arc<Settings>,
     /// What was counted.
     pub ledger: Arc<Ledger>,
+    /// What was dropped of late.
+    pub drops: Arc<Drops>,
     /// What waits to be confirmed.
     pub unconfirmed: Option<Waiting>,
 }
@@ -86,6 +91,8 @@ pub struct Take {
     pub limit: usize,
     /// With their sums instead of where these start.
     pub summed: bool,
+    /// With what was denied to them, too.
+    pub denied: bool,
 }
 
 /// VMs that are asked for.
@@ -97,6 +104,8 @@ pub enum Only {
     At(Address, Option<Scope>),
     /// Those with exceptions.
     Excepted,
+    /// Those that have these numbers.
+    Numbered(Vec<VmIndex>),
 }
 
 /// A VM as it was taken.
@@ -108,6 +117,8 @@ pub struct Row {
     pub vm: Arc<Vm>,
     /// Its sums, or where they start.
     pub counters: Judged,
+    /// The same of its denied frames, kind by kind, if that is wanted.
+    pub denied: DenialCounts,
 }
 
 /// VMs of one moment.
@@ -166,11 +177,13 @@ pub fn answer(source: &impl Source, call: Call) -> Result<Answer<'_>, RpcError> 
     let ledger = &overview.ledger;
     match call {
         Call::VmGet { id } => {
-            let page = summed(source, ledger, Take { only: Some(Only::Vm(id.clone())), ..Take::default() })?;
+            let only = Some(Only::Vm(id.clone()));
+            let page = summed(source, ledger, Take { only, denied: true, ..Take::default() })?;
             let Some(entry) = page.entries().next() else {
                 return Err(no_vm(&id));
             };
-            Ok(Answer::Vm(Box::new(VmAnswer { entry, revision: page.revision, boot: page.boot })))
+            let denials = page.rows.first().map(dropped::denials).unwrap_or_default();
+            Ok(Answer::Vm(Box::new(VmAnswer { entry, denials, revision: page.revision, boot: page.boot })))
         }
         Call::VmList { after, limit, filter: None } => {
             let page = summed(source, ledger, Take { after, limit, ..Take::default() })?;
@@ -192,6 +205,9 @@ pub fn answer(source: &impl Source, call: Call) -> Result<Answer<'_>, RpcError> 
                 _ => Ok(Answer::Exceptions(exceptions(&page))),
             }
         }
+        Call::DropList(wanted) => dropped::list(source, &overview, &wanted).map(Answer::Drops),
+        Call::WouldDropList { limit } => dropped::would_drop(source, &overview, limit).map(Answer::WouldDrops),
+        Call::UnknownList { limit } => Ok(Answer::Unknown(dropped::unknown(&overview, limit))),
         Call::Explain(question) => source.explain(question).map(Answer::Explained),
         Call::History(recall) => {
             let (entries, more) = source.history(recall)?;
@@ -249,7 +265,7 @@ pub fn answer(source: &impl Source, call: Call) -> Result<Answer<'_>, RpcError> 
     }
 }
 
-fn no_vm(id: &VmId) -> RpcError {
+pub(super) fn no_vm(id: &VmId) -> RpcError {
     RpcError::new(Kind::NotFound, format!("there is no VM {id}"))
 }
 
@@ -314,7 +330,7 @@ pub fn top(source: &impl Source, ledger: &Ledger, count: usize, by: Tally) -> Re
 }
 
 /// Every VM, a page at a time.
-fn each_page<E: From<RpcError>>(
+pub(super) fn each_page<E: From<RpcError>>(
     source: &(impl Source + ?Sized),
     ledger: &Ledger,
     mut visit: impl FnMut(&Rows) -> Result<(), E>,
@@ -331,11 +347,14 @@ fn each_page<E: From<RpcError>>(
 }
 
 /// VMs with their sums.
-fn summed(source: &(impl Source + ?Sized), ledger: &Ledger, take: Take) -> Result<Rows, RpcError> {
+pub(super) fn summed(source: &(impl Source + ?Sized), ledger: &Ledger, take: Take) -> Result<Rows, RpcError> {
     for _ in 0..ATTEMPTS {
         let mut page = source.rows(take.clone())?;
         for row in &mut page.rows {
             row.counters = ledger.counted(Some(row.index)).since(row.counters);
+            if take.denied {
+                row.denied = ledger.denied(Some(row.index)).since(&row.denied);
+            }
         }
         page.summed = true;
         if ledger.retired() == page.retired {

@@ -3,7 +3,8 @@
 //! Both are type parameters of the worker, so that nobody pays for what nobody wants: `()` looks at nothing and answers
 //! nothing, and what would call it is not there.
 
-use crate::policy::{Record, Settings};
+use crate::model::{VmIndex, Way};
+use crate::policy::{Record, Settings, Verdict};
 use crate::port::Frames;
 
 /// Sees what is not simply forwarded. Called by workers, so it neither waits nor allocates.
@@ -11,12 +12,20 @@ pub trait Witness {
     /// Whether it looks at all.
     const LOOKS: bool;
 
-    /// One frame and what is said of it, before anything is freed. `head` holds its first bytes, `length` is its true one.
+    /// Whether it wants to see a frame that came in this `way`. Asked of each, before anything is put together for it.
+    fn wants(&mut self, way: Way, verdict: Verdict, vm: Option<VmIndex>, head: &[u8]) -> bool;
+
+    /// One frame that it wanted and what is said of it, before anything is freed. `head` holds its first bytes, `length` is
+    /// its true one.
     fn saw(&mut self, record: &Record, head: &[u8], length: usize);
 }
 
 impl Witness for () {
     const LOOKS: bool = false;
+
+    fn wants(&mut self, _: Way, _: Verdict, _: Option<VmIndex>, _: &[u8]) -> bool {
+        false
+    }
 
     fn saw(&mut self, _: &Record, _: &[u8], _: usize) {}
 }

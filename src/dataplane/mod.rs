@@ -7,6 +7,7 @@ mod hooks;
 mod link;
 mod pipeline;
 mod reject;
+mod sample;
 mod worker;
 
 #[cfg(test)]
@@ -19,4 +20,5 @@ pub use pipeline::Pipeline;
 #[cfg(feature = "testkit")]
 pub use pipeline::filter_burst;
 pub use reject::Rejecter;
+pub use sample::Sampler;
 pub use worker::Worker;

@@ -2,7 +2,7 @@
 //! no system call.
 
 use super::hooks::{Answered, Responder, Witness};
-use crate::model::{FrameSet, Way};
+use crate::model::{FrameSet, VmIndex, Way};
 use crate::packet::HEAD_BYTES_MAX;
 use crate::policy::{
     self, ByClass, Case, Decision, DropReason, Examined, Finding, Judgement, Named, Observed, Question, Record,
@@ -10,6 +10,7 @@ use crate::policy::{
 };
 use crate::port::{BURST_FRAMES_MAX, Frames};
 use crate::telemetry::counters::{Block, BurstCounts};
+use crate::telemetry::denials::Denial;
 
 /// What a worker keeps from burst to burst so that none allocates, and who has a say beside the policy.
 #[derive(Debug)]
@@ -18,6 +19,8 @@ pub struct Pipeline<W = (), R = ()> {
     head: Box<[u8; HEAD_BYTES_MAX]>,
     /// What is asked about the frames of a burst, before any is answered.
     questions: Box<[Question; BURST_FRAMES_MAX]>,
+    /// What was denied to frames of a burst by the class of their VM alone.
+    denials: Box<[Denied; BURST_FRAMES_MAX]>,
     /// Frames that must be judged one by one, before any is. Never more than a burst has, so it never grows.
     cases: Vec<(usize, Case, Sought)>,
     /// Who they say that they are.
@@ -37,9 +40,11 @@ impl<W, R> Pipeline<W, R> {
     pub fn new(witness: W, responder: R) -> Self {
         let head = Box::new([0; HEAD_BYTES_MAX]);
         let questions = Box::new([Question::default(); BURST_FRAMES_MAX]);
+        let denials = Box::new([Denied::default(); BURST_FRAMES_MAX]);
         Self {
             head,
             questions,
+            denials,
             cases: Vec::with_capacity(BURST_FRAMES_MAX),
             names: Vec::with_capacity(BURST_FRAMES_MAX),
             witness,
@@ -69,16 +74,15 @@ pub fn filter_burst<F: Frames, W: Witness, R: Responder>(
     counts: &mut BurstCounts,
     block: &Block,
 ) {
-    let Pipeline { head, questions, cases, names, witness, responder } = pipeline;
-    let Sieved { closed, mut others } =
-        policy::sieve(snapshot.settings, way.direction, burst.heads(), |index| burst.head(index));
+    let Pipeline { head, questions, denials, cases, names, witness, responder } = pipeline;
+    let Sieved { closed, mut others } = policy::sieve(snapshot.settings, way.direction, burst.heads(), |index| burst.head(index));
     let (dropped, answered) = (FrameSet::EMPTY, FrameSet::EMPTY);
     let settings = snapshot.settings;
     let always_asks_who = settings.always_asks_who(way.direction);
     let mut rulings = Rulings { settings, way, counts, block, witness, responder, dropped, answered };
     if !closed.is_empty() {
         others |= match ByClass::open(snapshot, way) {
-            Some(by_class) => rulings.answer(&by_class, burst, closed, questions),
+            Some(by_class) => rulings.answer(&by_class, burst, closed, questions, denials),
             None => closed,
         };
     }
@@ -100,7 +104,7 @@ pub fn filter_burst<F: Frames, W: Witness, R: Responder>(
         }
         match policy::examine(settings, way, first, length) {
             Examined::Settled(verdict, observed) => {
-                rulings.conclude(burst, index, &Decision::Settled(verdict, observed));
+                rulings.conclude(burst, index, None, &Decision::Settled(verdict, observed));
             }
             Examined::Case(case) => {
                 cases.push((index, case, case.seek(snapshot)));
@@ -116,7 +120,7 @@ pub fn filter_burst<F: Frames, W: Witness, R: Responder>(
         if always_asks_who {
             rulings.judge_strictly(burst, *index, snapshot, case, *named);
         } else {
-            rulings.conclude(burst, *index, &Decision::Judged(policy::judge(snapshot, case, *named)));
+            rulings.conclude(burst, *index, Some(case), &Decision::Judged(policy::judge(snapshot, case, *named)));
         }
     }
     cases.clear();
@@ -132,6 +136,22 @@ pub fn filter_burst<F: Frames, W: Witness, R: Responder>(
         kept = kept.without(moved);
     }
     burst.keep(kept);
+}
+
+/// A frame that the class of its VM denies.
+#[derive(Clone, Copy, Debug)]
+struct Denied {
+    index: usize,
+    vm: VmIndex,
+    reason: DropReason,
+    port: u16,
+    rejects: bool,
+}
+
+impl Default for Denied {
+    fn default() -> Self {
+        Self { index: 0, vm: VmIndex(0), reason: DropReason::PortClosed, port: 0, rejects: false }
+    }
 }
 
 /// What became of a burst so far.
@@ -157,11 +177,13 @@ impl<W: Witness, R: Responder> Rulings<'_, W, R> {
         burst: &mut F,
         closed: FrameSet,
         questions: &mut [Question; BURST_FRAMES_MAX],
+        denials: &mut [Denied; BURST_FRAMES_MAX],
     ) -> FrameSet {
         for (index, question) in closed.iter().zip(&mut *questions) {
             *question = by_class.ask(burst.head(index));
         }
         let (mut port_closed, mut reply_closed, mut unanswered) = (FrameSet::EMPTY, FrameSet::EMPTY, FrameSet::EMPTY);
+        let mut denied = 0;
         for (index, question) in closed.iter().zip(&*questions) {
             let Some(answer) = by_class.answer(question) else {
                 unanswered |= FrameSet::of(index);
@@ -169,16 +191,29 @@ impl<W: Witness, R: Responder> Rulings<'_, W, R> {
             };
             port_closed |= FrameSet::if_so(index, answer.port_closed);
             reply_closed |= FrameSet::if_so(index, answer.reply_closed);
-            let tally = if answer.port_closed | answer.reply_closed { Tally::Denied } else { Tally::Allowed };
+            let is_denied = answer.port_closed | answer.reply_closed;
+            let tally = if is_denied { Tally::Denied } else { Tally::Allowed };
             if answer.judged {
                 self.block.add_judged(Some(answer.vm), self.way.direction, tally);
             }
-            let way = self.way;
-            self.tell(burst, index, answer.rejects, || {
-                let reason = if answer.port_closed { DropReason::PortClosed } else { DropReason::ReplyClosed };
-                let (verdict, vm, tally) = (Verdict::Drop(reason), Some(answer.vm), Some(tally));
-                let record = Record { way, verdict, vm, tally, finding: None, observed: None, rejects: answer.rejects };
-                (tally == Some(Tally::Denied)).then_some(record)
+            // Written whether it is denied or not, since that cannot be foreseen, and kept if it is.
+            if let Some(place) = denials.get_mut(denied) {
+                let (reason, port) = match answer.port_closed {
+                    true => (DropReason::PortClosed, question.destination_port()),
+                    false => (DropReason::ReplyClosed, question.source_port()),
+                };
+                *place = Denied { index, vm: answer.vm, reason, port, rejects: answer.rejects };
+            }
+            denied += usize::from(is_denied);
+        }
+        let way = self.way;
+        for &Denied { index, vm, reason, port, rejects } in denials.iter().take(denied) {
+            let kind = Denial { direction: way.direction, watched: false, reason, port: Some(port) };
+            self.block.add_denied(Some(vm), kind);
+            let verdict = Verdict::Drop(reason);
+            self.tell(burst, index, (verdict, Some(vm), rejects), || {
+                let (vm, tally) = (Some(vm), Some(Tally::Denied));
+                Some(Record { way, verdict, vm, tally, finding: None, observed: None, rejects })
             });
         }
         self.counts.dropped(DropReason::PortClosed, port_closed.len() as u64);
@@ -198,7 +233,7 @@ impl<W: Witness, R: Responder> Rulings<'_, W, R> {
         verdict: Verdict,
         observed: Option<Observed>,
     ) {
-        self.conclude(burst, index, &Decision::Settled(verdict, observed));
+        self.conclude(burst, index, None, &Decision::Settled(verdict, observed));
     }
 
     /// Judges a case by all the rules, and concludes.
@@ -212,22 +247,27 @@ impl<W: Witness, R: Responder> Rulings<'_, W, R> {
         named: Named,
     ) {
         let decision = policy::judge_strictly(snapshot, case, named);
-        self.conclude(burst, index, &decision);
+        self.conclude(burst, index, Some(case), &decision);
     }
 
     /// Counts a decision, notes a drop, and tells of both.
     #[inline(always)]
-    fn conclude<F: Frames>(&mut self, burst: &mut F, index: usize, decision: &Decision) {
-        self.rule(index, decision);
-        let way = self.way;
-        self.tell(burst, index, decision.rejects(), || Record::of(way, decision));
+    fn conclude<F: Frames>(&mut self, burst: &mut F, index: usize, case: Option<&Case>, decision: &Decision) {
+        self.rule(index, case, decision);
+        let (way, vm) = (self.way, decision.vm());
+        self.tell(burst, index, (decision.verdict(), vm, decision.rejects()), || Record::of(way, decision));
     }
 
-    fn rule(&mut self, index: usize, decision: &Decision) {
+    fn rule(&mut self, index: usize, case: Option<&Case>, decision: &Decision) {
         match *decision {
             Decision::Settled(verdict, observed) => self.settle(index, verdict, observed, None),
             Decision::Judged(judgement @ Judgement { verdict, identity, tally, .. }) => {
-                self.block.add_judged(identity.vm, self.way.direction, tally);
+                let direction = self.way.direction;
+                self.block.add_judged(identity.vm, direction, tally);
+                if let Some(reason) = verdict.reason() {
+                    let (watched, port) = (verdict.forwards(), case.and_then(|case| case.denied_port(reason)));
+                    self.block.add_denied(identity.vm, Denial { direction, watched, reason, port });
+                }
                 self.settle(index, verdict, judgement.beside(), identity.finding);
             }
         }
@@ -250,17 +290,36 @@ impl<W: Witness, R: Responder> Rulings<'_, W, R> {
         }
     }
 
-    /// Tells who wants to see it, and where it `rejects`, asks who may answer it.
+    /// Tells who wants to see it, and where it rejects, asks who may answer it.
     #[inline(always)]
-    fn tell<F: Frames>(&mut self, burst: &mut F, index: usize, rejects: bool, record: impl FnOnce() -> Option<Record>) {
-        if !(W::LOOKS || R::ANSWERS && rejects) {
-            return;
+    fn tell<F: Frames>(
+        &mut self,
+        burst: &mut F,
+        index: usize,
+        (verdict, vm, rejects): (Verdict, Option<VmIndex>, bool),
+        record: impl FnOnce() -> Option<Record>,
+    ) {
+        let answers = R::ANSWERS && rejects;
+        let wants = W::LOOKS && self.witness.wants(self.way, verdict, vm, burst.head(index));
+        if wants || answers {
+            self.tell_record(burst, index, wants, answers, record());
         }
-        let Some(record) = record() else { return };
-        if W::LOOKS {
+    }
+
+    #[inline(never)]
+    fn tell_record<F: Frames>(
+        &mut self,
+        burst: &mut F,
+        index: usize,
+        wants: bool,
+        answers: bool,
+        record: Option<Record>,
+    ) {
+        let Some(record) = record else { return };
+        if wants {
             self.witness.saw(&record, burst.head(index), burst.length(index));
         }
-        if R::ANSWERS && rejects {
+        if answers {
             match self.responder.answer(self.settings, &record, burst, index) {
                 Answered::Yes => self.answered |= FrameSet::of(index),
                 Answered::No => {}

@@ -1,7 +1,7 @@
 //! Who looks and who answers, beside what a worker does without them.
 
 use super::{Answered, Pipeline, Responder, Witness};
-use crate::model::{Direction, VmIndex};
+use crate::model::{Direction, VmIndex, Way};
 use crate::policy::{DropReason, Finding, Observed, Record, Settings, Tally, Verdict};
 use crate::port::Frames;
 use crate::port::memory::Frame;
@@ -13,6 +13,10 @@ struct Notes(Vec<(Record, Vec<u8>, usize)>);
 
 impl Witness for Notes {
     const LOOKS: bool = true;
+
+    fn wants(&mut self, _: Way, _: Verdict, _: Option<VmIndex>, _: &[u8]) -> bool {
+        true
+    }
 
     fn saw(&mut self, record: &Record, head: &[u8], length: usize) {
         self.0.push((*record, head.to_vec(), length));

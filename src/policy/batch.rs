@@ -89,6 +89,22 @@ pub struct Question {
     ports: Ports,
 }
 
+impl Question {
+    /// The port that it goes to.
+    #[inline(always)]
+    #[must_use]
+    pub const fn destination_port(&self) -> u16 {
+        self.ports.destination
+    }
+
+    /// The port that it comes from.
+    #[inline(always)]
+    #[must_use]
+    pub const fn source_port(&self) -> u16 {
+        self.ports.source
+    }
+}
+
 /// What the class of a frame's VM says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Answer {

@@ -11,7 +11,7 @@ use super::grant::grant;
 use super::identity::{self, Finding, Identity, Named, Sought, vm_side};
 use super::strict::{examine_strictly, judge_strictly};
 use super::{Class, DropReason, Observed, Settings, Snapshot, Tally, Verdict};
-use crate::model::{Direction, MacAddr, Mode, Scope, Way};
+use crate::model::{Direction, MacAddr, Mode, Scope, VmIndex, Way};
 use crate::packet::{Opaque, Other, Outcome, Packet, Ports, Tunnel};
 
 /// A frame that must be judged: the evidence, without the frame.
@@ -70,6 +70,13 @@ impl Case {
             Examined::Case(case) => Some(case),
             Examined::Settled(..) => None,
         }
+    }
+
+    /// The port that a denial for this reason is about, if it is about one.
+    #[must_use]
+    pub fn denied_port(&self, reason: DropReason) -> Option<u16> {
+        let Subject::Tcp(ports) = self.subject else { return None };
+        reason.port(self.direction, ports.source, ports.destination)
     }
 
     /// Whether its sender chose the path, so that it may go elsewhere afterwards.
@@ -171,6 +178,16 @@ impl Decision {
         match *self {
             Self::Settled(..) => false,
             Self::Judged(judgement) => judgement.rejects,
+        }
+    }
+
+    /// For whom it counts, if it was judged; none is the unknown VM.
+    #[inline]
+    #[must_use]
+    pub const fn vm(&self) -> Option<VmIndex> {
+        match *self {
+            Self::Settled(..) => None,
+            Self::Judged(judgement) => judgement.identity.vm,
         }
     }
 

@@ -1,6 +1,8 @@
 //! What can happen to a frame. One list each of drop reasons, observations and per-VM tallies feeds the enums, the
 //! counters and every name that people see.
 
+use crate::model::Direction;
+
 /// Declares an enum of unit variants, each with its public name and the sentence that explains it.
 macro_rules! named {
     ($(#[$doc:meta])* $enum:ident { $($variant:ident $name:literal $meaning:literal,)+ }) => {
@@ -49,6 +51,19 @@ named! {
         Runt "runt" "Fewer than 14 bytes: no Ethernet header.",
         TxFull "tx_full" "The other port's transmit queue stayed full.",
         Shutdown "shutdown" "Received, but the process was told to stop before it could be sent.",
+    }
+}
+
+impl DropReason {
+    /// The port that a denial for this reason is about, of a TCP segment; none if it is about no one port.
+    #[must_use]
+    pub const fn port(self, direction: Direction, source: u16, destination: u16) -> Option<u16> {
+        match (self, direction) {
+            (Self::ReplyClosed, _) => Some(source),
+            (Self::PortClosed, _) | (_, Direction::Egress) => Some(destination),
+            // Which of the two was closed is not told.
+            (_, Direction::Ingress) => None,
+        }
     }
 }
 

@@ -8,6 +8,7 @@
 
 use crossbeam::utils::CachePadded;
 
+use super::denials::{Denial, DenialCounts, Denials};
 use crate::model::{Direction, VmIndex, Way};
 use crate::policy::{DropReason, Observed, Tally};
 use crate::sync::seqlock::Seqlock;
@@ -219,6 +220,7 @@ pub struct Block {
     unknown: [[AtomicU64; TALLIES]; 2],
     /// [`VM_COUNTERS`] for each VM of the table; pages are touched when their VM is first judged.
     vms: Box<[AtomicU64]>,
+    denials: Denials,
 }
 
 const VM_COUNTERS: usize = 2 * TALLIES;
@@ -238,7 +240,7 @@ fn zeros<const N: usize>() -> [AtomicU64; N] {
 
 /// Adds with a plain load and store: each counter has one writer.
 #[inline]
-fn add(counter: &AtomicU64, frames: u64) {
+pub(super) fn add(counter: &AtomicU64, frames: u64) {
     counter.store(counter.load(Ordering::Relaxed) + frames, Ordering::Relaxed);
 }
 
@@ -258,6 +260,7 @@ impl Block {
             lanes: (0..links * 2).map(|_| CachePadded::new(lane())).collect(),
             unknown: [zeros(), zeros()],
             vms: zeroed(vms.checked_mul(VM_COUNTERS)?)?,
+            denials: Denials::create(vms)?,
         })
     }
 
@@ -274,7 +277,7 @@ impl Block {
     /// Bytes of address space for the VMs' counters.
     #[must_use]
     pub const fn vm_bytes(vms: usize) -> usize {
-        vms.saturating_mul(VM_COUNTERS * size_of::<AtomicU64>())
+        vms.saturating_mul(VM_COUNTERS * size_of::<AtomicU64>() + Denials::BYTES_PER_VM)
     }
 
     /// Adds a burst's counts and clears them. For the worker that owns the block.
@@ -302,6 +305,12 @@ impl Block {
         }
     }
 
+    /// Counts a denied frame for its VM: which kind of denial it was. For the worker that owns the block.
+    #[inline(always)]
+    pub fn add_denied(&self, vm: Option<VmIndex>, kind: Denial) {
+        self.denials.add(vm, kind);
+    }
+
     /// Asks the CPU for what [`add_judged`](Self::add_judged) will add to.
     #[inline(always)]
     pub fn prefetch(&self, vm: Option<VmIndex>, direction: Direction) {
@@ -325,6 +334,11 @@ impl Block {
             observed: lane.observed.each_ref().map(|counter| counter.load(Ordering::Relaxed)),
         });
         counts
+    }
+
+    /// Adds the denied frames of one VM, or of the unknown one, kind by kind.
+    pub fn denied(&self, vm: Option<VmIndex>, sum: &mut DenialCounts) {
+        self.denials.read(vm, sum);
     }
 
     /// Judged frames of one VM, or of the unknown one.

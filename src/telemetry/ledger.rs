@@ -12,6 +12,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering, fence};
 
 use super::counters::{Block, LaneCounts};
+use super::denials::DenialCounts;
 use super::report::{Both, Judged, LinkReport, Named, PortReport, PortState, Report, SCHEMA};
 use crate::model::{Direction, LinkIndex, Revision, VmIndex, Way};
 use crate::policy::{DropReason, Observed};
@@ -133,6 +134,14 @@ impl Ledger {
         sum
     }
 
+    /// Denied frames of all workers together, since start-up, kind by kind: under a VM's number, or of no VM.
+    #[must_use]
+    pub fn denied(&self, index: Option<VmIndex>) -> DenialCounts {
+        let mut sum = DenialCounts::default();
+        self.blocks.iter().for_each(|block| block.denied(index, &mut sum));
+        sum
+    }
+
     /// How often numbers were given back. A reader that finds it where it was when numbers and starts were taken has
     /// summed what belongs to those VMs.
     #[must_use]
@@ -157,21 +166,42 @@ impl fmt::Debug for Ledger {
     }
 }
 
+/// What had been counted under a number before it was its present VM's.
+#[derive(Clone, Debug, Default)]
+pub struct Start {
+    /// Judged frames.
+    pub judged: Judged,
+    /// Denied ones.
+    pub denied: DenialCounts,
+}
+
 /// What had been counted under each number before it was its present VM's. Kept by who gives the numbers out.
 #[derive(Debug, Default)]
-pub struct Starts(HashMap<VmIndex, Judged>);
+pub struct Starts(HashMap<VmIndex, Start>);
 
 impl Starts {
     /// Where the count of the VM that has this number starts.
     #[must_use]
     pub fn of(&self, index: VmIndex) -> Judged {
-        self.0.get(&index).copied().unwrap_or_default()
+        self.0.get(&index).map(|start| start.judged).unwrap_or_default()
+    }
+
+    /// The same of each kind of denial.
+    #[must_use]
+    pub fn of_denied(&self, index: VmIndex) -> DenialCounts {
+        self.0.get(&index).map(|start| start.denied.clone()).unwrap_or_default()
     }
 
     /// What was counted for the VM that has this number.
     #[must_use]
     pub fn judged(&self, ledger: &Ledger, index: VmIndex) -> Judged {
         ledger.counted(Some(index)).since(self.of(index))
+    }
+
+    /// Which of its frames were denied.
+    #[must_use]
+    pub fn denied(&self, ledger: &Ledger, index: VmIndex) -> DenialCounts {
+        ledger.denied(Some(index)).since(&self.of_denied(index))
     }
 
     /// These VMs are gone, and no worker counts for them any more: the next VM of the number starts here. To be called
@@ -182,7 +212,7 @@ impl Starts {
             any = true;
             match ledger.counted(Some(index)) {
                 none if none.is_zero() => self.0.remove(&index),
-                some => self.0.insert(index, some),
+                judged => self.0.insert(index, Start { judged, denied: ledger.denied(Some(index)) }),
             };
         }
         if any {

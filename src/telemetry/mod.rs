@@ -2,6 +2,8 @@
 
 pub mod board;
 pub mod counters;
+pub mod denials;
+pub mod drops;
 pub mod heartbeat;
 pub mod ledger;
 pub mod report;

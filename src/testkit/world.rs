@@ -19,6 +19,7 @@ use crate::policy::{
 use crate::port::memory::{Burst, Frame, Sink, Source};
 use crate::table::Capacity;
 use crate::telemetry::counters::{Block, LaneCounts, VmCounts};
+use crate::telemetry::denials::DenialCounts;
 use crate::vm::clock::Clock;
 use crate::vm::edit::Edit;
 use crate::vm::record::VmSet;
@@ -267,6 +268,14 @@ impl Run {
     #[must_use]
     pub fn judged(&self, vm: Option<VmIndex>) -> VmCounts {
         self.block.judged(vm, self.direction)
+    }
+
+    /// Denied frames of one VM, or of the unknown one, kind by kind.
+    #[must_use]
+    pub fn denied(&self, vm: Option<VmIndex>) -> DenialCounts {
+        let mut sum = DenialCounts::default();
+        self.block.denied(vm, &mut sum);
+        sum
     }
 }
 

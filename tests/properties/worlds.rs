@@ -5,9 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use portcullis::dataplane::{Pipeline, Witness};
-use portcullis::model::{Direction, LinkIndex, Way};
-use portcullis::policy::{Decision, DropReason, Guard, IdentityLevel, Observed, Record, Tally, Verdict};
+use portcullis::model::{Direction, LinkIndex, VmIndex, Way};
+use portcullis::policy::{Case, Decision, DropReason, Guard, IdentityLevel, Observed, Record, Tally, Verdict};
 use portcullis::port::memory::Frame;
+use portcullis::telemetry::denials::{Denial, DenialCounts};
 use portcullis::testkit::{
     NOBODY, PEER, RELAY, ROUTER_MAC, Station, VM_A, VM_B, VM_C, VM_D, World, frame, link_layer_option, world,
 };
@@ -270,6 +271,10 @@ struct Notes(Vec<(Record, usize)>);
 impl Witness for Notes {
     const LOOKS: bool = true;
 
+    fn wants(&mut self, _: Way, _: Verdict, _: Option<VmIndex>, _: &[u8]) -> bool {
+        true
+    }
+
     fn saw(&mut self, record: &Record, _: &[u8], length: usize) {
         self.0.push((*record, length));
     }
@@ -293,6 +298,15 @@ fn watched(verdict: Verdict) -> Option<Observed> {
     matches!(verdict, Verdict::WouldDrop(_)).then_some(Observed::WouldDeny)
 }
 
+/// Without ports, of which not all may be told apart.
+fn by_reason(DenialCounts(counts): &DenialCounts) -> BTreeMap<String, u64> {
+    let mut sums = BTreeMap::new();
+    for (kind, frames) in counts {
+        *sums.entry(format!("{:?}", Denial { port: None, ..*kind })).or_insert(0) += frames;
+    }
+    sums
+}
+
 /// Everything that was seen, by name: what a generator must bring forth.
 type Seen = BTreeSet<&'static str>;
 
@@ -302,8 +316,8 @@ fn agree(world: &World, direction: Direction, frames: &[(Vec<u8>, usize)], seen:
     let (run, (Notes(told), ())) =
         world.run_with(direction, segmented, usize::MAX, Pipeline::new(Notes::default(), ()));
     let way = Way { link: LinkIndex(0), direction };
-    let (mut sent, mut drops, mut spared, mut beside, mut tallies, mut records) =
-        (Vec::new(), BTreeMap::new(), BTreeMap::new(), BTreeMap::new(), BTreeMap::new(), Vec::new());
+    let (mut sent, mut drops, mut spared, mut beside, mut tallies, mut denials, mut records) =
+        (Vec::new(), BTreeMap::new(), BTreeMap::new(), BTreeMap::new(), BTreeMap::new(), BTreeMap::new(), Vec::new());
     for (bytes, _) in frames {
         let decision = world.decide(direction, bytes);
         match decision.verdict() {
@@ -318,6 +332,11 @@ fn agree(world: &World, direction: Direction, frames: &[(Vec<u8>, usize)], seen:
             *beside.entry(observed).or_insert(0) += 1;
         }
         if let Decision::Judged(judgement) = decision {
+            if let Some(reason) = judgement.verdict.reason() {
+                let port = Case::find(world.snapshot(), way, bytes).unwrap().denied_port(reason);
+                let kind = Denial { direction, watched: judgement.verdict.forwards(), reason, port };
+                denials.entry(judgement.identity.vm).or_insert_with(DenialCounts::default).add(kind, 1);
+            }
             *tallies.entry((judgement.identity.vm, judgement.tally)).or_insert(0) += 1;
             seen.insert(judgement.tally.name());
         }
@@ -340,6 +359,15 @@ fn agree(world: &World, direction: Direction, frames: &[(Vec<u8>, usize)], seen:
         let counted = [counts.allowed, counts.denied, counts.excepted, counts.would_deny];
         let expected = Tally::ALL.map(|tally| tallies.get(&(vm, tally)).copied().unwrap_or(0));
         assert_eq!(counted, expected, "{}", world.name(vm));
+        let denied = run.denied(vm);
+        let empty = DenialCounts::default();
+        let expected = denials.get(&vm).unwrap_or(&empty);
+        assert_eq!(by_reason(&denied), by_reason(expected), "{}", world.name(vm));
+        for (kind, frames) in denied.0.iter().filter(|(kind, _)| kind.port.is_some()) {
+            let decided = expected.0.iter().find_map(|(it, decided)| (it == kind).then_some(decided));
+            assert!(decided >= Some(frames), "{kind:?}: {frames}, and {decided:?} were decided");
+            seen.insert("a denied port");
+        }
     }
     // Plain frames are answered first, so the order within a burst is not theirs.
     let sorted = |records: &[(Record, usize)]| {

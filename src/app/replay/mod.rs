@@ -21,6 +21,7 @@ use crate::host::eal::{self, Ending};
 use crate::host::memory::{self, Layout, Plan};
 use crate::model::{Direction, LinkIndex, Moment, Way};
 use crate::policy::Observed;
+use crate::telemetry::drops::Drops;
 use crate::telemetry::ledger::LinkPorts;
 use crate::telemetry::report::Report;
 use crate::vm::clock::Clock;
@@ -122,7 +123,9 @@ impl Replay {
         if let Some(vms) = &vms {
             vms.load(&mut registry)?;
         }
-        let mut engine = Engine::start(eal, &config, plan, readers, &steady)?;
+        // Nobody asks a replay for single frames.
+        let (_, feeds) = Drops::new(readers.len());
+        let mut engine = Engine::start(eal, &config, plan, readers, feeds, &steady)?;
         let expected = inputs.each_ref().map(|input| input.as_ref().map_or(0, |input| input.frames));
         let drained = wait(&engine, expected);
         engine.halt();

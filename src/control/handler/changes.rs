@@ -163,6 +163,9 @@ impl Asked {
             | Call::VmLookup { .. }
             | Call::ExceptionList { .. }
             | Call::Explain(_)
+            | Call::DropList(_)
+            | Call::WouldDropList { .. }
+            | Call::UnknownList { .. }
             | Call::Health
             | Call::History(_)
             | Call::Methods

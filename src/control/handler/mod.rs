@@ -33,6 +33,8 @@ use crate::model::Role;
 use crate::model::{Boot, Revision, VmIndex};
 use crate::policy::Tally;
 use crate::table::NotSettled;
+use crate::telemetry::denials::DenialCounts;
+use crate::telemetry::drops::Drops;
 use crate::telemetry::ledger::{Ledger, Starts};
 use crate::telemetry::report::{ChangesReport, DaemonReport, Report, StoreReport, TableReport};
 use crate::vm::journal::JournalReport;
@@ -52,6 +54,7 @@ const FINAL_VMS_MAX: usize = 1_000;
 pub struct State {
     registry: Registry,
     ledger: Arc<Ledger>,
+    drops: Arc<Drops>,
     dpdk: Option<String>,
     reload: Option<Reload>,
     roles: Arc<Roles>,
@@ -84,6 +87,7 @@ impl State {
             registry,
             collector,
             ledger,
+            drops: Arc::default(),
             dpdk: None,
             reload: None,
             roles: Arc::default(),
@@ -98,6 +102,13 @@ impl State {
             since: Instant::now(),
             in_force: Histogram::new_with_bounds(1, LONGEST_US, 3).expect("1 us to a minute, 3 digits"),
         }
+    }
+
+    /// What workers tell of dropped frames; nothing unless said.
+    #[must_use]
+    pub fn with_drops(mut self, drops: Arc<Drops>) -> Self {
+        self.drops = drops;
+        self
     }
 
     /// What `version` says of DPDK.
@@ -265,8 +276,8 @@ impl State {
         let daemon = DaemonReport { boot: self.boot, uptime_s, mode, table, changes, store, audit };
         let (revision, dpdk) = (self.registry.revision(), self.dpdk.clone());
         let settings = Arc::clone(self.registry.settings());
-        let unconfirmed = self.unconfirmed();
-        Overview { revision, daemon, dpdk, settings, ledger: Arc::clone(&self.ledger), unconfirmed }
+        let (drops, unconfirmed) = (Arc::clone(&self.drops), self.unconfirmed());
+        Overview { revision, daemon, dpdk, settings, ledger: Arc::clone(&self.ledger), drops, unconfirmed }
     }
 
     /// What waits to be confirmed.
@@ -283,12 +294,21 @@ impl State {
                 true => self.starts.judged(&self.ledger, index),
                 false => self.starts.of(index),
             };
-            Row { index, vm: Arc::clone(vm), counters }
+            let denied = match (take.denied, take.summed) {
+                (false, _) => DenialCounts::default(),
+                (true, true) => self.starts.denied(&self.ledger, index),
+                (true, false) => self.starts.of_denied(index),
+            };
+            Row { index, vm: Arc::clone(vm), counters, denied }
         };
         let (rows, more) = match &take.only {
             Some(Only::Vm(id)) => (self.registry.get(id).map(row).into_iter().collect(), false),
             Some(Only::At(address, scope)) => {
                 (self.registry.owners(*address, *scope).into_iter().map(row).collect(), false)
+            }
+            Some(Only::Numbered(numbers)) => {
+                let known = |&index| Some((index, self.registry.by_index(index)?));
+                (numbers.iter().filter_map(known).map(row).collect(), false)
             }
             Some(Only::Excepted) => page(self.registry.excepted_after(take.after.as_ref()).map(row), take.limit),
             None => page(self.registry.iter_after(take.after.as_ref()).map(row), take.limit),
@@ -309,7 +329,9 @@ impl State {
     /// earlier: so this is the moment to remember what the next one starts from.
     fn settle(&mut self, deadline: Instant) -> Result<Duration, NotSettled> {
         let took = self.registry.settle(deadline)?;
-        self.starts.retire(&self.ledger, std::mem::take(&mut self.leaving));
+        let gone = std::mem::take(&mut self.leaving);
+        self.drops.forget(&gone);
+        self.starts.retire(&self.ledger, gone);
         Ok(took)
     }
 }

@@ -1,5 +1,6 @@
 //! Methods and their parameters: JSON text → [`Call`].
 
+mod dropped;
 mod explain;
 mod members;
 mod sync;
@@ -28,7 +29,7 @@ use crate::vm::record::{ExceptionName, VmId};
 pub(in crate::control) use self::explain::question;
 
 /// Every method there is.
-pub const METHODS: [&str; 28] = [
+pub const METHODS: [&str; 31] = [
     "version",
     "health",
     "history",
@@ -44,6 +45,9 @@ pub const METHODS: [&str; 28] = [
     "exception.remove",
     "exception.list",
     "explain",
+    "drop.list",
+    "would_drop.list",
+    "unknown.list",
     "txn",
     "txn.confirm",
     "txn.rollback",
@@ -121,6 +125,9 @@ pub(in crate::control) fn call(method: &str, params: &str) -> Result<Call, RpcEr
             let limit = within(limit, LIST_LIMIT_DEFAULT, LIST_LIMIT_MAX)?;
             Ok(Call::ExceptionList { vm, after, limit })
         }
+        "drop.list" => dropped::wanted(params).map(Call::DropList),
+        "would_drop.list" => dropped::limit(params).map(|limit| Call::WouldDropList { limit }),
+        "unknown.list" => dropped::limit(params).map(|limit| Call::UnknownList { limit }),
         "explain" => explain::question(params).map(Call::Explain),
         "health" => {
             let Params { extra: Nothing, own: Empty {} } = read(params)?;

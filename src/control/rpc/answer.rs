@@ -6,6 +6,7 @@ use std::sync::Arc;
 use serde::ser::SerializeMap;
 use serde::{Deserialize, Serialize, Serializer};
 
+use super::dropped::{DenialEntry, DropsAnswer, UnknownAnswer, WouldDropsAnswer};
 use super::{Id, Kind, RpcError};
 use crate::control::health::Problem;
 use crate::control::history::HistoryAnswer;
@@ -38,6 +39,12 @@ pub enum Answer<'a> {
     Exceptions(ExceptionsAnswer),
     /// Of `explain`.
     Explained(ExplainAnswer),
+    /// Of `drop.list`.
+    Drops(DropsAnswer),
+    /// Of `would_drop.list`.
+    WouldDrops(WouldDropsAnswer),
+    /// Of `unknown.list`.
+    Unknown(UnknownAnswer),
     /// Of `watch`.
     Watching(WatchAnswer),
     /// Of `history`.
@@ -191,11 +198,14 @@ pub struct VmEntry {
 }
 
 /// Answer of `vm.get`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct VmAnswer {
     /// The VM.
     #[serde(flatten)]
     pub entry: VmEntry,
+    /// What was denied to it, kind by kind, most frames first.
+    #[serde(default)]
+    pub denials: Vec<DenialEntry>,
     /// The current revision.
     pub revision: Revision,
     /// Of which run of the process.

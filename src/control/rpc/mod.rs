@@ -23,6 +23,7 @@
 //! changes that would change nothing too.
 
 mod answer;
+mod dropped;
 mod error;
 mod request;
 
@@ -35,6 +36,9 @@ pub use self::answer::{
     Answer, Applied, Difference, ExceptionEntry, ExceptionsAnswer, ExplainAnswer, HealthAnswer, LookupAnswer, Made,
     Match, MethodsAnswer, Notification, PolicyAnswer, Rehearsed, Reloaded, Remark, Response, VersionAnswer, VmAnswer,
     VmEntry, VmsAnswer, Waiting, WatchAnswer,
+};
+pub use self::dropped::{
+    DenialEntry, DropEntry, DropsAnswer, UnknownAnswer, UnknownEntry, WantedDrops, WouldDropEntry, WouldDropsAnswer,
 };
 pub(in crate::control) use self::error::{ECHO_CHARS_MAX, explained};
 pub use self::error::{Kind, RpcError};
@@ -66,6 +70,10 @@ pub const TOP_MAX: usize = 1_000;
 pub const HISTORY_LIMIT_DEFAULT: usize = 100;
 /// Most entries in one answer of `history`.
 pub const HISTORY_LIMIT_MAX: usize = 1_000;
+/// Drops in one answer of `drop.list`, `would_drop.list` and `unknown.list` unless asked otherwise.
+pub const DROPS_LIMIT_DEFAULT: usize = 100;
+/// Most of them.
+pub const DROPS_LIMIT_MAX: usize = 1_000;
 /// Longest that a change waits to be confirmed, in seconds: a day.
 pub const CONFIRM_SECONDS_MAX: u64 = 86_400;
 /// Most frames of one `explain`: a change waits for all of them.
@@ -255,6 +263,18 @@ pub enum Call {
     },
     /// `explain`
     Explain(Question),
+    /// `drop.list`
+    DropList(WantedDrops),
+    /// `would_drop.list`
+    WouldDropList {
+        /// How many at most, 1 to [`DROPS_LIMIT_MAX`].
+        limit: usize,
+    },
+    /// `unknown.list`
+    UnknownList {
+        /// How many at most by MAC, and by address, 1 to [`DROPS_LIMIT_MAX`].
+        limit: usize,
+    },
     /// `txn`
     Txn {
         /// What is to be done, all of it or nothing.
@@ -321,6 +341,9 @@ impl Call {
             Self::ExceptionRemove { .. } => "exception.remove",
             Self::ExceptionList { .. } => "exception.list",
             Self::Explain(_) => "explain",
+            Self::DropList(_) => "drop.list",
+            Self::WouldDropList { .. } => "would_drop.list",
+            Self::UnknownList { .. } => "unknown.list",
             Self::Txn { .. } => "txn",
             Self::TxnEnd { verdict, .. } => verdict.method(),
             Self::Sync(call) => call.method(),
@@ -348,6 +371,9 @@ impl Call {
             | Self::VmList { .. }
             | Self::ExceptionList { .. }
             | Self::Explain(_)
+            | Self::DropList(_)
+            | Self::WouldDropList { .. }
+            | Self::UnknownList { .. }
             | Self::Sync(SyncCall::Status(_))
             | Self::PolicyGet
             | Self::StatsGet { .. }

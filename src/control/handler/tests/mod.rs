@@ -1,6 +1,7 @@
 //! Calls without a socket.
 
 mod confirm;
+mod dropped;
 mod expiry;
 mod guards;
 mod questions;
@@ -72,6 +73,7 @@ fn a_vm_is_made_changed_and_forgotten() {
             "effective_class": "restricted",
             "effective_mode": "enforce",
             "counters": {"egress": zero, "ingress": zero},
+            "denials": [],
             "revision": 1,
             "boot": "0000b007"
         })

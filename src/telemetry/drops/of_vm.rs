@@ -1,0 +1,154 @@
+//! What is kept of one VM's drops: the last of them, and for each kind when it was seen last and towards how many.
+
+use std::collections::VecDeque;
+use std::hash::BuildHasher;
+use std::net::IpAddr;
+use std::sync::LazyLock;
+
+use super::Seen;
+use crate::model::Moment;
+use crate::telemetry::denials::Denial;
+
+/// How many of its last drops are kept.
+pub const LATEST_MAX: usize = 8;
+/// How many kinds are told apart; of more, those that were seen last.
+const KINDS_MAX: usize = 8;
+
+/// One VM's.
+#[derive(Debug, Default)]
+pub struct OfVm {
+    latest: VecDeque<Seen>,
+    kinds: Vec<Kind>,
+}
+
+/// One kind of denial.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Kind {
+    /// Which.
+    pub denial: Denial,
+    /// When a frame of it was seen last.
+    pub last: Moment,
+    peers: Peers,
+}
+
+impl Kind {
+    /// Towards how many addresses, about; of those that were seen.
+    #[must_use]
+    pub fn peers(&self) -> u32 {
+        self.peers.count()
+    }
+}
+
+impl OfVm {
+    pub(super) fn add(&mut self, seen: Seen) {
+        if self.latest.len() == LATEST_MAX {
+            self.latest.pop_front();
+        }
+        self.latest.push_back(seen);
+        let denial = kind_of(seen);
+        let at = self.kinds.iter().position(|kind| kind.denial == denial).unwrap_or_else(|| {
+            if self.kinds.len() == KINDS_MAX {
+                let oldest = self.kinds.iter().enumerate().min_by_key(|(_, kind)| kind.last);
+                let oldest = oldest.map_or(0, |(at, _)| at);
+                self.kinds.swap_remove(oldest);
+            }
+            self.kinds.push(Kind { denial, last: seen.at, peers: Peers::default() });
+            self.kinds.len() - 1
+        });
+        if let Some(kind) = self.kinds.get_mut(at) {
+            kind.last = seen.at;
+            kind.peers.add(seen.sample.peer);
+        }
+    }
+
+    /// Its last drops, last first.
+    pub fn latest(&self) -> impl Iterator<Item = Seen> + '_ {
+        self.latest.iter().rev().copied()
+    }
+
+    /// Every kind that is remembered.
+    #[must_use]
+    pub fn kinds(&self) -> &[Kind] {
+        &self.kinds
+    }
+}
+
+/// The kind under which a frame is counted.
+fn kind_of(Seen { sample, .. }: Seen) -> Denial {
+    let (direction, reason) = (sample.way.direction, sample.reason);
+    let port = sample.ports.and_then(|(source, destination)| reason.port(direction, source, destination));
+    Denial { direction, watched: sample.watched, reason, port }
+}
+
+/// How many different addresses were seen, by linear counting (Whang and others, 1990): each sets one of 512 bits, and how
+/// many are still unset says how many there were. Exact for few, within a tenth up to some 1,000, and no more than 3,194.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Peers([u64; 8]);
+
+/// Nobody can choose addresses that look like one.
+static SECRET: LazyLock<std::hash::RandomState> = LazyLock::new(std::hash::RandomState::new);
+
+impl Peers {
+    fn add(&mut self, peer: Option<IpAddr>) {
+        let Some(peer) = peer else { return };
+        let hash = SECRET.hash_one(peer);
+        if let Some(word) = self.0.get_mut((hash >> 6 & 7) as usize) {
+            *word |= 1 << (hash & 63);
+        }
+    }
+
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "from 0 to 3,194")]
+    fn count(&self) -> u32 {
+        let unset: u32 = self.0.iter().map(|word| word.count_zeros()).sum();
+        (512.0 * (512.0 / f64::from(unset.max(1))).ln()).round() as u32
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::feed::Sample;
+    use super::super::feed::tests::SAMPLE;
+    use super::*;
+    use crate::model::Direction;
+    use crate::policy::DropReason;
+
+    fn seen(second: u64, sample: Sample) -> Seen {
+        Seen { number: second, at: Moment::of_unix(second), sample }
+    }
+
+    #[test]
+    fn the_last_are_kept_and_kinds_are_told_apart() {
+        let mut of_vm = OfVm::default();
+        let ingress = crate::model::Way { direction: Direction::Ingress, ..SAMPLE.way };
+        let reply = Sample { reason: DropReason::ReplyClosed, way: ingress, ports: Some((25, 40_000)), ..SAMPLE };
+        for second in 0..20 {
+            of_vm.add(seen(second, SAMPLE));
+            of_vm.add(seen(second, reply));
+        }
+        let latest: Vec<_> = of_vm.latest().map(|seen| seen.at.unix()).collect();
+        assert_eq!(latest, [19, 19, 18, 18, 17, 17, 16, 16]);
+        let ports: Vec<_> = of_vm.kinds().iter().map(|kind| (kind.denial.reason, kind.denial.port)).collect();
+        assert_eq!(ports, [(DropReason::PortClosed, Some(25)), (DropReason::ReplyClosed, Some(25))]);
+        for port in 0..100 {
+            of_vm.add(seen(30, Sample { ports: Some((40_000, port)), ..SAMPLE }));
+        }
+        assert_eq!(of_vm.kinds().len(), KINDS_MAX);
+    }
+
+    #[test]
+    fn peers_are_counted_about_right() {
+        let mut peers = Peers::default();
+        assert_eq!(peers.count(), 0);
+        for _ in 0..1_000 {
+            peers.add(SAMPLE.peer);
+        }
+        assert_eq!(peers.count(), 1);
+        for number in 0..500_u32 {
+            peers.add(Some(IpAddr::from(number.to_be_bytes())));
+        }
+        // The bits are drawn at random: the deviation is a twentieth, so this is eight of them.
+        assert!((300..700).contains(&peers.count()), "{}", peers.count());
+        (0..1_000_000_u32).for_each(|number| peers.add(Some(IpAddr::from(number.to_be_bytes()))));
+        assert_eq!(peers.count(), 3194);
+    }
+}
