@@ -63,6 +63,12 @@ struct Args {
     /// Extension headers of an IPv6 frame
     #[arg(long, default_value_t = 0)]
     extensions: u32,
+    /// What is no mail: tcp, udp, or hosting (as a gateway of a hosting network sees it)
+    #[arg(long, default_value = "tcp")]
+    mix: String,
+    /// A VLAN tag of every frame; twice for two
+    #[arg(long)]
+    vlan: Vec<u16>,
     /// Percent of the VMs that are restricted
     #[arg(long, default_value_t = 50)]
     restricted: u32,
@@ -152,8 +158,12 @@ impl Args {
             ["--ipv6-share", &self.ipv6_share],
             ["--lengths", &lengths],
             ["--extensions", &extensions],
+            ["--mix", &self.mix],
         ];
-        Input::make(folder, "bench", arguments.as_flattened())
+        let tags: Vec<String> = self.vlan.iter().map(ToString::to_string).collect();
+        let arguments: Vec<&str> =
+            arguments.into_iter().chain(tags.iter().map(|tag| ["--vlan", tag])).flatten().collect();
+        Input::make(folder, "bench", &arguments)
     }
 }
 

@@ -75,7 +75,7 @@ pub fn filter_burst<F: Frames, W: Witness, R: Responder>(
     block: &Block,
 ) {
     let Pipeline { head, questions, denials, cases, names, witness, responder } = pipeline;
-    let Sieved { closed, mut others } = policy::sieve(snapshot.settings, way.direction, burst.heads(), |index| burst.head(index));
+    let Sieved { closed, mut others } = policy::sieve(snapshot.settings, way, burst.heads(), |index| burst.head(index));
     let (dropped, answered) = (FrameSet::EMPTY, FrameSet::EMPTY);
     let settings = snapshot.settings;
     let always_asks_who = settings.always_asks_who(way.direction);

@@ -104,11 +104,11 @@ pub(super) fn walk(family: Family, next: u8, chain: Rest<'_>, part: Part) -> Res
     Ok(end)
 }
 
-fn belongs(family: Family, header: u8) -> bool {
+pub(super) const fn belongs(family: Family, header: u8) -> bool {
     match header {
         HEADER_AH => true,
         HEADER_HOP_BY_HOP | HEADER_ROUTING | HEADER_FRAGMENT | HEADER_DESTINATION | HEADER_MOBILITY | HEADER_HIP
-        | HEADER_SHIM6 => family == Family::Ipv6,
+        | HEADER_SHIM6 => matches!(family, Family::Ipv6),
         _ => false,
     }
 }

@@ -6,7 +6,7 @@
 //! reported, and [`policy`](crate::policy) decides.
 //!
 //! One file per layer: `ethernet` (tags, 802.3), `ipv4`, `ipv6`, `chain` (the headers between IP and transport),
-//! `transport`; and `plain`, the short way for the shape that nearly every frame has. `message` is the second reading, for
+//! `transport`; and two short ways: `plain` for the one shape that most frames have, `glance` for all the common ones. `message` is the second reading, for
 //! guards: what `arp` and `icmpv6` say. `refusal` is the one thing that the box says itself. Layers hand each other a `Rest`, which knows how many bytes the frame really has even
 //! where only its head is at hand.
 
@@ -14,6 +14,7 @@ mod arp;
 mod chain;
 mod checksum;
 mod ethernet;
+mod glance;
 pub mod icmpv6;
 mod ipv4;
 mod ipv6;
@@ -26,11 +27,12 @@ use std::net::IpAddr;
 
 use crate::model::{MacAddr, VlanId};
 pub use arp::Arp;
+pub use glance::{Glance, Mark, vlan};
 pub use icmpv6::Icmpv6;
 pub use message::Message;
-pub use plain::{PlainIpv4, PlainIpv6};
+pub use plain::PlainIpv4;
 pub use refusal::{REFUSAL_BYTES_MAX, Refusal, RefusalSources};
-pub use transport::{Other, Ports, Tunnel};
+pub use transport::{Other, Ports, Tunnel, udp_tunnel};
 
 /// What the parser may look at: Ethernet 14, three times LLC/SNAP 8, two tags 8, the longest fixed IP header 60, a
 /// header chain of 256, a TCP header of 20; rounded up. A caller that gathers this much of a segmented frame loses

@@ -116,30 +116,44 @@ pub(super) fn ports(payload: Rest<'_>) -> Option<Ports> {
 #[inline(never)]
 fn other(protocol: u8, payload: Rest<'_>) -> Other {
     match protocol {
-        PROTOCOL_UDP => ports(payload).map_or(Other::Ip, |ports| match ports.destination {
-            1701 => Other::Tunnel(Tunnel::L2tp),
-            2152 => Other::Tunnel(Tunnel::GtpU),
-            3544 => Other::Tunnel(Tunnel::Teredo),
-            4500 => Other::Tunnel(Tunnel::Esp),
-            4789 | 8472 => Other::Tunnel(Tunnel::Vxlan),
-            6081 => Other::Tunnel(Tunnel::Geneve),
-            51820 => Other::Tunnel(Tunnel::Wireguard),
-            // LISP (RFC 9300), VXLAN-GPE, GUE, MPLS in UDP (RFC 7510).
-            4341 | 4790 | 6080 | 6635 => Other::Tunnel(Tunnel::Other),
-            _ => Other::Udp(ports),
-        }),
-        PROTOCOL_IPIP => Other::Tunnel(Tunnel::Ipip),
-        PROTOCOL_IPV6 => Other::Tunnel(Tunnel::SixInFour),
-        PROTOCOL_GRE => Other::Tunnel(Tunnel::Gre),
-        PROTOCOL_ESP => Other::Tunnel(Tunnel::Esp),
-        PROTOCOL_ETHERIP => Other::Tunnel(Tunnel::EtherIp),
-        PROTOCOL_L2TP => Other::Tunnel(Tunnel::L2tp),
-        PROTOCOL_MPLS => Other::Tunnel(Tunnel::Mpls),
+        PROTOCOL_UDP => ports(payload)
+            .map_or(Other::Ip, |ports| udp_tunnel(ports.destination).map_or(Other::Udp(ports), Other::Tunnel)),
+        other => of_number(other),
+    }
+}
+
+/// The tunnel whose UDP destination port it is.
+#[must_use]
+pub const fn udp_tunnel(port: u16) -> Option<Tunnel> {
+    Some(match port {
+        1701 => Tunnel::L2tp,
+        2152 => Tunnel::GtpU,
+        3544 => Tunnel::Teredo,
+        4500 => Tunnel::Esp,
+        4789 | 8472 => Tunnel::Vxlan,
+        6081 => Tunnel::Geneve,
+        51820 => Tunnel::Wireguard,
+        // LISP (RFC 9300), VXLAN-GPE, GUE, MPLS in UDP (RFC 7510).
+        4341 | 4790 | 6080 | 6635 => Tunnel::Other,
+        _ => return None,
+    })
+}
+
+/// What a protocol is that has no ports.
+pub(super) const fn of_number(protocol: u8) -> Other {
+    Other::Tunnel(match protocol {
+        PROTOCOL_IPIP => Tunnel::Ipip,
+        PROTOCOL_IPV6 => Tunnel::SixInFour,
+        PROTOCOL_GRE => Tunnel::Gre,
+        PROTOCOL_ESP => Tunnel::Esp,
+        PROTOCOL_ETHERIP => Tunnel::EtherIp,
+        PROTOCOL_L2TP => Tunnel::L2tp,
+        PROTOCOL_MPLS => Tunnel::Mpls,
         // SwIPe, minimal encapsulation (RFC 2004), IPIP of KA9Q, ENCAP (RFC 1241), IPComp (RFC 3173), ROHC (RFC 5858),
         // Ethernet (RFC 8986), AGGFRAG (RFC 9347), NSH (RFC 9491).
-        53 | 55 | 94 | 98 | 108 | 142..=145 => Other::Tunnel(Tunnel::Other),
-        _ => Other::Ip,
-    }
+        53 | 55 | 94 | 98 | 108 | 142..=145 => Tunnel::Other,
+        _ => return Other::Ip,
+    })
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Deny;
 use crate::model::{ClassId, Mode};
+use crate::packet::{self, Mark};
 
 /// The ports that are closed to VMs without a public IPv4 address unless the configuration says otherwise: SMTP,
 /// submission over TLS (RFC 8314) and submission (RFC 6409).
@@ -182,9 +183,9 @@ pub struct Class {
 pub struct Classes {
     /// [`ClassId`] is the position here. A number that no class has now was one's that is gone, or keeps clear of it.
     list: Vec<Option<Class>>,
-    /// For each port whether any class closes it: a byte each, since every frame asks and few ports are asked for. In the
-    /// order of [`at`], so that a port is looked up as it lies in a frame.
-    any: Box<[bool; 1 << 16]>,
+    /// For each port its [`Mark`]s, of which one is whether any class closes it: a byte each, since every frame asks and few
+    /// ports are asked for. In the order of [`at`], so that a port is looked up as it lies in a frame.
+    marks: Box<[u8; 1 << 16]>,
 }
 
 /// More classes than a VM's state word can name.
@@ -234,13 +235,15 @@ impl Classes {
         if list.len() > 256 {
             return Err(TooManyClasses(list.len()));
         }
-        let mut any = Box::new([false; 1 << 16]);
+        let mut marks = Box::new([0; 1 << 16]);
         for port in 0..=u16::MAX {
-            if let Some(closed) = any.get_mut(at(port)) {
-                *closed = list.iter().flatten().any(|class| class.ports.contains(port));
+            if let Some(marks) = marks.get_mut(at(port)) {
+                let closed = list.iter().flatten().any(|class| class.ports.contains(port));
+                *marks |= if closed { Mark::WANTED } else { 0 };
+                *marks |= if packet::udp_tunnel(port).is_some() { Mark::TUNNEL } else { 0 };
             }
         }
-        Ok(Self { list, any })
+        Ok(Self { list, marks })
     }
 
     /// The class at `id`. An id that no class has (which no caller makes) is answered with `restricted`: fail closed.
@@ -269,11 +272,18 @@ impl Classes {
     #[inline]
     #[must_use]
     pub fn any_closes(&self, port: u16) -> bool {
-        self.any.get(at(port)).copied().unwrap_or(true)
+        self.marks(port) & Mark::WANTED != 0
+    }
+
+    /// Why a frame with this port cannot be settled at a glance.
+    #[inline(always)]
+    #[must_use]
+    pub fn marks(&self, port: u16) -> u8 {
+        self.marks.get(at(port)).copied().unwrap_or(Mark::ALL)
     }
 }
 
-/// Where a port stands in [`Classes::any`]. With the swap that makes a number of the two bytes in a frame it cancels out.
+/// Where a port stands in [`Classes::marks`]. With the swap that makes a number of the two bytes in a frame it cancels out.
 #[inline(always)]
 fn at(port: u16) -> usize {
     usize::from(port.to_be())

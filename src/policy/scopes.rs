@@ -9,11 +9,12 @@ pub struct VlanScopes {
     listed: Vec<(VlanId, Option<Scope>)>,
     /// Of VLANs 1 to 4095 that are not listed.
     rest: Option<Scope>,
+    refuses: bool,
 }
 
 impl Default for VlanScopes {
     fn default() -> Self {
-        Self { listed: Vec::new(), rest: Some(Scope(0)) }
+        Self { listed: Vec::new(), rest: Some(Scope(0)), refuses: false }
     }
 }
 
@@ -24,7 +25,8 @@ impl VlanScopes {
     pub fn new(listed: impl IntoIterator<Item = (VlanId, Option<Scope>)>, rest: Option<Scope>) -> Self {
         let mut listed: Vec<_> = listed.into_iter().collect();
         listed.sort_by_key(|(vlan, _)| vlan.0);
-        Self { listed, rest }
+        let refuses = rest.is_none() || listed.iter().any(|(_, scope)| scope.is_none());
+        Self { listed, rest, refuses }
     }
 
     /// What is said of single VLANs, ascending.
@@ -37,6 +39,13 @@ impl VlanScopes {
     #[must_use]
     pub fn rest(&self) -> Option<Scope> {
         self.rest
+    }
+
+    /// Whether frames of any VLAN are refused.
+    #[inline]
+    #[must_use]
+    pub fn refuses(&self) -> bool {
+        self.refuses
     }
 
     /// Scope of a VLAN, or of untagged frames; none if it is refused.

@@ -193,6 +193,13 @@ impl Settings {
         self.protect.get(link.0).is_some_and(|protected| protected.contains(&address))
     }
 
+    /// Whether frames of some VLAN are refused on a link.
+    #[inline]
+    #[must_use]
+    pub fn refuses_vlans(&self, link: LinkIndex) -> bool {
+        self.scopes.get(link.0).is_some_and(VlanScopes::refuses)
+    }
+
     /// The scope of a VLAN of a link; none if its frames are refused.
     #[inline]
     #[must_use]

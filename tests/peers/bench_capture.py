@@ -3,7 +3,11 @@
 
     bench_capture.py OUT.pcap VMS.jsonl --vms 1000 --frames 100000 --mail-share 0.05 --size 60|imix
                      [--restricted 50] [--unknown-share 0.01] [--ipv6-share 0] [--lengths 1] [--extensions 0]
-                     [--vlan ID] [--seed 1]
+                     [--mix tcp|udp|hosting] [--vlan ID]... [--seed 1]
+
+What is no mail is TCP to web ports, or UDP to port 443, or a mix as a gateway of a hosting network sees it: TCP and UDP
+over IPv4 and IPv6, some ICMP, ARP, ESP and later fragments; there, three of ten mail frames are IPv6. Without --mix
+hosting, --ipv6-share says how many frames are. --vlan given twice makes two tags.
 
 All frames are egress: feed them to an inside port. Sizes are bytes of frame without FCS; imix is 60, 590 and 1514
 bytes in the proportion 7:4:1. VMs are shuffled over the inventory, so that lookups miss the cache as they would.
@@ -22,6 +26,19 @@ MAIL_PORTS, WEB_PORTS = (25, 465, 587), (443, 80, 8080)
 IMIX = (60,) * 7 + (590,) * 4 + (1514,)
 GATEWAY = bytes.fromhex("525400eeee01")
 FRAMES_PER_WRITE = 4096
+# What is no mail in a hosting mix: kind, IPv6, and how many of 96 frames.
+HOSTING = (
+    ("tcp", False, 44),
+    ("udp", False, 20),
+    ("tcp", True, 16),
+    ("udp", True, 10),
+    ("icmp", False, 3),
+    ("arp", False, 1),
+    ("esp", False, 1),
+    ("later fragment", False, 1),
+)
+HOSTING_MAIL_IPV6 = 0.3
+PROTOCOLS = {"udp": 17, "icmp": 1, "esp": 50, "later fragment": 17}
 PEER6 = bytes.fromhex("20010db8ffff") + bytes(9) + b"\x07"
 
 
@@ -47,7 +64,7 @@ def write_inventory(path, args):
         for index in range(args.vms):
             mac = vm_mac(index).hex(":")
             ips = [".".join(map(str, vm_ip4(index)))]
-            if args.ipv6_share:
+            if args.ipv6_share or args.mix == "hosting":
                 text = vm_ip6(index).hex()
                 ips.append(":".join(text[i : i + 4] for i in range(0, 32, 4)))
             klass = "restricted" if is_restricted(index, args.restricted) else "unrestricted"
@@ -87,9 +104,32 @@ def make_frame(index, peer, sport, dport, size, ipv6, tag, extensions):
     return head + b"\x08\x00" + ip + ports + tcp_seq + bytes(room)
 
 
+def make_other(kind, index, peer, sport, size, ipv6, tag):
+    """A frame that is no TCP. Checksums of what IP carries stay 0, as above."""
+    head = GATEWAY + vm_mac(index) + tag
+    if kind == "arp":
+        # Who has the gateway's address?
+        arp = struct.pack(">HHBBH", 1, 0x0800, 6, 4, 1) + vm_mac(index) + vm_ip4(index) + bytes(6) + b"\x0a\x00\x00\x01"
+        return (head + b"\x08\x06" + arp).ljust(size, b"\x00")
+    payload = struct.pack(">HHHH", sport, 443, 8, 0) if kind == "udp" else struct.pack(">BBHI", 8, 0, 0, index)
+    room = bytes(max(0, size - len(head) - 2 - (40 if ipv6 else 20) - len(payload)))
+    bytes_behind = len(payload) + len(room)
+    if kind == "udp":
+        payload = struct.pack(">HHHH", sport, 443, bytes_behind, 0)
+    if ipv6:
+        ip = struct.pack(">IHBB", 6 << 28, bytes_behind, PROTOCOLS[kind], 64) + vm_ip6(index) + PEER6
+        return head + b"\x86\xdd" + ip + payload + room
+    fragment = 0x00B9 if kind == "later fragment" else 0x4000
+    ip = struct.pack(">BBHHHBBH", 0x45, 0, 20 + bytes_behind, sport, fragment, 64, PROTOCOLS[kind], 0)
+    ip += vm_ip4(index) + peer
+    ip = ip[:10] + struct.pack(">H", checksum(ip)) + ip[12:]
+    return head + b"\x08\x00" + ip + payload + room
+
+
 def write_capture(path, args):
     rng = random.Random(args.seed)
-    tag = struct.pack(">HH", 0x8100, args.vlan) if args.vlan is not None else b""
+    tag = b"".join(struct.pack(">HH", 0x8100, vlan) for vlan in args.vlan)
+    kinds, weights = [(kind, ipv6) for kind, ipv6, _ in HOSTING], [weight for *_, weight in HOSTING]
     mail = 0
     with open(path, "wb") as out:
         out.write(struct.pack("<IHHiIII", 0xA1B2C3D4, 2, 4, 0, 0, SNAP_BYTES, 1))
@@ -103,8 +143,14 @@ def write_capture(path, args):
             dport = rng.choice(MAIL_PORTS if is_mail else WEB_PORTS)
             peer = b"\xc0\x00\x02" + bytes([rng.randrange(1, 255)])
             size = rng.choice(IMIX) if args.size == "imix" else int(args.size)
-            ipv6 = rng.random() < args.ipv6_share
-            frame = make_frame(index, peer, 32768 + rng.randrange(28000), dport, size, ipv6, tag, args.extensions)
+            ipv6 = rng.random() < (HOSTING_MAIL_IPV6 if args.mix == "hosting" else args.ipv6_share)
+            sport, kind = 32768 + rng.randrange(28000), args.mix
+            if kind == "hosting":
+                kind, ipv6 = ("tcp", ipv6) if is_mail else rng.choices(kinds, weights)[0]
+            if kind == "tcp" or is_mail:
+                frame = make_frame(index, peer, sport, dport, size, ipv6, tag, args.extensions)
+            else:
+                frame = make_other(kind, index, peer, sport, size, ipv6, tag)
             seconds, micros = divmod(number, 1_000_000)  # a frame each microsecond
             parts.append(struct.pack("<IIII", EPOCH_S + seconds, micros, len(frame), len(frame)))
             parts.append(frame)
@@ -128,7 +174,8 @@ def main():
     parser.add_argument("--extensions", type=int, default=0, help="extension headers of an IPv6 frame")
     parser.add_argument("--restricted", type=int, default=50, metavar="PERCENT")
     parser.add_argument("--size", default="60", help="bytes of frame, or imix")
-    parser.add_argument("--vlan", type=int)
+    parser.add_argument("--mix", choices=("tcp", "udp", "hosting"), default="tcp", help="what is no mail")
+    parser.add_argument("--vlan", type=int, action="append", default=[], help="a tag; twice for two")
     parser.add_argument("--seed", type=int, default=1)
     args = parser.parse_args()
     if not 1 <= args.vms <= 8_000_000:

@@ -127,7 +127,7 @@ pub struct WouldDropsAnswer {
 pub struct UnknownEntry<K> {
     /// The MAC or address.
     pub who: K,
-    /// Denied or watched frames from it, at most.
+    /// Denied or watched frames from it, about: samples stand for others.
     pub frames: u64,
     /// How many of them may be others', whose place it took.
     pub over: u64,
