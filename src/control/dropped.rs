@@ -4,7 +4,7 @@
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 
-use super::reading::{Only, Overview, Row, Source, Take, each_page, no_vm, summed};
+use super::reading::{Only, Overview, Row, Source, Take, each_page, no_vm};
 use super::rpc::{
     DenialEntry, DropEntry, DropsAnswer, RpcError, UnknownAnswer, UnknownEntry, WantedDrops, WouldDropEntry,
     WouldDropsAnswer,
@@ -97,12 +97,9 @@ pub(super) fn would_drop(
         }
     };
     add(None, &overview.ledger.denied(None).since(&DenialCounts::default()), &[]);
-    each_page(source, &overview.ledger, |page| {
-        let watched = |row: &&Row| row.counters.egress.would_deny + row.counters.ingress.would_deny > 0;
+    each_page(source, &overview.ledger, true, |page| {
+        let watched = |row: &&Row| row.denied.0.iter().any(|(denial, _)| denial.watched);
         for row in page.rows.iter().filter(watched) {
-            let only = Some(Only::Vm(row.vm.id.clone()));
-            let page = summed(source, &overview.ledger, Take { only, denied: true, ..Take::default() })?;
-            let Some(row) = page.rows.first() else { continue };
             add(Some(&row.vm.id), &row.denied, &overview.drops.of_vm(row.index).1);
         }
         Ok::<_, RpcError>(())

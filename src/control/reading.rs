@@ -317,7 +317,7 @@ pub fn top(source: &impl Source, ledger: &Ledger, count: usize, by: Tally) -> Re
         best.sort_by(|(a, first, _), (b, second, _)| b.cmp(a).then_with(|| first.cmp(second)));
         best.truncate(count);
     };
-    each_page(source, ledger, |page| {
+    each_page(source, ledger, false, |page| {
         let judged = page.rows.iter().filter(|row| !row.counters.is_zero());
         best.extend(judged.map(|row| (row.counters.tallied(by), row.vm.id.clone(), row.counters)));
         if best.len() > 2 * count {
@@ -329,15 +329,16 @@ pub fn top(source: &impl Source, ledger: &Ledger, count: usize, by: Tally) -> Re
     Ok(best.into_iter().map(|(_, id, judged)| (id.as_str().to_owned(), judged)).collect())
 }
 
-/// Every VM, a page at a time.
+/// Every VM, a page at a time; with what was denied to it, too, if that is wanted.
 pub(super) fn each_page<E: From<RpcError>>(
     source: &(impl Source + ?Sized),
     ledger: &Ledger,
+    denied: bool,
     mut visit: impl FnMut(&Rows) -> Result<(), E>,
 ) -> Result<(), E> {
     let mut after = None;
     loop {
-        let page = summed(source, ledger, Take { after, limit: PAGE, ..Take::default() })?;
+        let page = summed(source, ledger, Take { after, limit: PAGE, denied, ..Take::default() })?;
         visit(&page)?;
         after = page.next();
         if after.is_none() {
@@ -391,7 +392,7 @@ impl Serialize for ReportedVms<'_> {
             Self::Listed(vms) => vms.serialize(serializer),
             Self::Paged(Pages { source, ledger }) => {
                 let mut map = serializer.serialize_map(None)?;
-                each_page(*source, ledger, |page| {
+                each_page(*source, ledger, false, |page| {
                     page.rows
                         .iter()
                         .try_for_each(|row| map.serialize_entry(row.vm.id.as_str(), &row.counters))

@@ -2,11 +2,13 @@
 //! hides what others are denied.
 
 use std::hash::BuildHasher;
+use std::sync::atomic::Ordering;
 
 use super::hooks::Witness;
 use crate::model::{Direction, VmIndex, Way};
 use crate::packet::{Outcome, Packet, Ports};
 use crate::policy::{Record, Verdict};
+use crate::sync::{AtomicU64, zeroed};
 use crate::telemetry::drops::feed::{Feed, Sample};
 
 /// How many frames of one VM are told of in a round, and of one stranger.
@@ -22,8 +24,9 @@ const PLACES: usize = 1_024;
 #[derive(Debug)]
 pub struct Sampler {
     feed: Feed,
-    /// Of each VM of the table how many frames were told of, and above that (from bit 8) the round in which they were.
-    vms: Box<[u32]>,
+    /// Of each VM of the table how many frames were told of, and above that (from bit 8) the round in which they were. Pages
+    /// are touched when their VM is first denied something.
+    vms: Box<[AtomicU64]>,
     strangers: Throttle,
     /// For how many the frame stands that was wanted last.
     frames: u32,
@@ -33,10 +36,7 @@ impl Sampler {
     /// Gives to this feed, over a table of `vms` VMs; nothing if the memory is not to be had.
     #[must_use]
     pub fn create(feed: Feed, vms: usize) -> Option<Self> {
-        let mut told = Vec::new();
-        told.try_reserve_exact(vms).ok()?;
-        told.resize(vms, 0);
-        Some(Self { feed, vms: told.into_boxed_slice(), strangers: Throttle::new(), frames: 0 })
+        Some(Self { feed, vms: zeroed(vms)?, strangers: Throttle::new(), frames: 0 })
     }
 }
 
@@ -57,14 +57,13 @@ impl Witness for Sampler {
                 None => self.wants_stranger(way, head),
             };
         };
-        let Some(told) = self.vms.get_mut(vm.0 as usize) else { return false };
-        #[expect(clippy::cast_possible_truncation, reason = "the round comes again after 19 days")]
-        let round = (self.feed.round() as u32) << 8;
-        let before = if *told & !0xff == round { *told & 0xff } else { 0 };
-        if before == TOLD_MAX {
+        let Some(told) = self.vms.get(vm.0 as usize) else { return false };
+        let (round, last) = (self.feed.round() << 8, told.load(Ordering::Relaxed));
+        let before = if last & !0xff == round { last & 0xff } else { 0 };
+        if before == u64::from(TOLD_MAX) {
             return false;
         }
-        *told = round | (before + 1);
+        told.store(round | (before + 1), Ordering::Relaxed);
         self.frames = 1;
         true
     }
