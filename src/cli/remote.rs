@@ -64,7 +64,7 @@ impl HealthArgs {
 
     pub(super) fn run(self) -> Result<(), Failure> {
         let answer = self.remote.call(&mut self.remote.connect()?, "health", &json!({}))?;
-        let HealthAnswer { problems, unconfirmed, uptime_s, .. } = self.remote.understand(answer.clone())?;
+        let HealthAnswer { problems, hints, unconfirmed, uptime_s, .. } = self.remote.understand(answer.clone())?;
         if self.remote.json {
             super::out::print(&answer.to_string())?;
         } else if problems.is_empty() {
@@ -75,6 +75,9 @@ impl HealthArgs {
             super::out::print(&format!(
                 "revision {revision} is undone in {left_s} s unless `portcullis confirm` comes first"
             ))?;
+        }
+        for hint in hints.iter().filter(|_| !self.remote.json) {
+            super::out::print(&format!("hint: {}", hint.message()))?;
         }
         if problems.is_empty() {
             return Ok(());

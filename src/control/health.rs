@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::hint;
 use super::reading::Overview;
 use super::rpc::HealthAnswer;
 use crate::telemetry::report::{AuditReport, LinkReport, LinkState, PortReport};
@@ -98,6 +99,7 @@ pub(super) fn answer(overview: &Overview) -> HealthAnswer {
     HealthAnswer {
         healthy: problems.is_empty(),
         problems,
+        hints: hint::hints(overview, &report),
         unconfirmed: overview.unconfirmed,
         uptime_s: overview.daemon.uptime_s,
         revision: overview.revision,

@@ -13,6 +13,7 @@ mod dropped;
 pub mod explain;
 pub mod handler;
 pub mod health;
+pub mod hint;
 pub mod history;
 pub mod inventory;
 mod params;

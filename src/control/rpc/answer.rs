@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize, Serializer};
 use super::dropped::{DenialEntry, DropsAnswer, UnknownAnswer, WouldDropsAnswer};
 use super::{Id, Kind, RpcError};
 use crate::control::health::Problem;
+use crate::control::hint::Hint;
 use crate::control::history::HistoryAnswer;
 use crate::control::inventory::SyncAnswer;
 use crate::control::reading::ReportedVms;
@@ -290,6 +291,9 @@ pub struct HealthAnswer {
     pub healthy: bool,
     /// What somebody should look at.
     pub problems: Vec<Problem>,
+    /// What is no problem and might be worth a look.
+    #[serde(default)]
+    pub hints: Vec<Hint>,
     /// The change that is undone unless somebody confirms it, if there is one.
     pub unconfirmed: Option<Waiting>,
     /// Seconds since the process began to serve the control socket.

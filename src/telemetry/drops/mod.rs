@@ -4,6 +4,7 @@
 //! often something happened is counted elsewhere and exactly; here is what it looked like.
 
 pub mod busiest;
+mod distinct;
 pub mod feed;
 pub mod of_vm;
 
@@ -17,9 +18,11 @@ use std::time::{Duration, SystemTime};
 use lru::LruCache;
 
 use self::busiest::Busiest;
+use self::distinct::Distinct;
 use self::feed::{Feed, Outlet, Sample};
 use self::of_vm::{Kind, OfVm};
-use crate::model::{Direction, MacAddr, Moment, VmIndex};
+use crate::model::{Direction, LinkIndex, MacAddr, Moment, VmIndex};
+use crate::policy::DropReason;
 
 /// How often samples are taken. What is told of one sender in that time is limited.
 pub const ROUND: Duration = Duration::from_millis(100);
@@ -27,6 +30,8 @@ pub const ROUND: Duration = Duration::from_millis(100);
 pub const LATEST_MAX: usize = 1_000;
 /// Of how many VMs the last drops are kept; of those that were denied something last.
 const VMS_MAX: NonZeroUsize = NonZeroUsize::new(16_384).unwrap();
+/// How many MACs are remembered that spoke for addresses of others.
+const SUSPECTS_MAX: NonZeroUsize = NonZeroUsize::new(256).unwrap();
 /// How many unknown senders are told apart by MAC, and as many by address.
 const STRANGERS_MAX: usize = 256;
 
@@ -39,6 +44,17 @@ pub struct Seen {
     pub at: Moment,
     /// What it was.
     pub sample: Sample,
+}
+
+/// A MAC that speaks for addresses of others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Suspect {
+    /// Where.
+    pub link: LinkIndex,
+    /// Whose.
+    pub mac: MacAddr,
+    /// For how many addresses, about.
+    pub addresses: u32,
 }
 
 /// Everything that is kept of dropped frames.
@@ -56,6 +72,8 @@ struct Kept {
     vms: LruCache<VmIndex, OfVm>,
     macs: Busiest<MacAddr>,
     addresses: Busiest<IpAddr>,
+    /// Addresses that a MAC was denied to speak for.
+    spoofed: LruCache<(LinkIndex, MacAddr), Distinct>,
 }
 
 impl Default for Drops {
@@ -77,6 +95,7 @@ impl Drops {
             vms: LruCache::new(VMS_MAX),
             macs: Busiest::new(STRANGERS_MAX),
             addresses: Busiest::new(STRANGERS_MAX),
+            spoofed: LruCache::new(SUSPECTS_MAX),
         };
         (Self { round, kept: Mutex::new(kept) }, feeds)
     }
@@ -114,6 +133,20 @@ impl Drops {
         (kept.macs.ranked(), kept.addresses.ranked())
     }
 
+    /// MACs that were denied to speak for addresses of others, most addresses first.
+    #[must_use]
+    pub fn suspects(&self) -> Vec<Suspect> {
+        let kept = self.taken(now());
+        let suspect = |(&(link, mac), addresses): (&(LinkIndex, MacAddr), &Distinct)| Suspect {
+            link,
+            mac,
+            addresses: addresses.count(),
+        };
+        let mut suspects: Vec<Suspect> = kept.spoofed.iter().map(suspect).collect();
+        suspects.sort_by_key(|suspect| (std::cmp::Reverse(suspect.addresses), suspect.mac));
+        suspects
+    }
+
     /// Frames of which no sample could be kept for want of room.
     #[must_use]
     pub fn lost(&self) -> u64 {
@@ -136,7 +169,7 @@ impl Drops {
 
 impl Kept {
     fn take(&mut self, at: Moment) {
-        let Self { outlets, count, latest, vms, macs, addresses } = self;
+        let Self { outlets, count, latest, vms, macs, addresses, spoofed } = self;
         for sample in outlets.iter_mut().flat_map(Outlet::samples) {
             *count += 1;
             let seen = Seen { number: *count, at, sample };
@@ -144,6 +177,11 @@ impl Kept {
                 latest.pop_front();
             }
             latest.push_back(seen);
+            if let (DropReason::SpoofIp | DropReason::SpoofMac, Direction::Egress, Some(mac), Some(address)) =
+                (sample.reason, sample.way.direction, sample.mac, sample.address)
+            {
+                spoofed.get_or_insert_mut((sample.way.link, mac), Distinct::default).add(address);
+            }
             match sample.vm {
                 Some(vm) => vms.get_or_insert_mut(vm, OfVm::default).add(seen),
                 None if sample.judged && sample.way.direction == Direction::Egress => {
@@ -217,6 +255,24 @@ mod tests {
         let ranked: Vec<_> = macs.iter().map(|sender| (sender.who, sender.frames, sender.over)).collect();
         assert_eq!(ranked, [(busy, 42, 0), (STRANGER.mac.unwrap(), 3, 0)]);
         assert_eq!((addresses.len(), addresses[0].frames), (1, 43));
+    }
+
+    #[test]
+    fn who_speaks_for_many_addresses_is_suspected_to_route() {
+        let (drops, mut feeds) = Drops::new(1);
+        let router = MacAddr([2, 0, 0, 0, 0, 7]);
+        let spoof = Sample { reason: DropReason::SpoofMac, ..SAMPLE };
+        let ingress = crate::model::Way { direction: Direction::Ingress, ..SAMPLE.way };
+        for address in 0..20 {
+            let address = Some([10, 0, 1, address].into());
+            feeds[0].give(Sample { mac: Some(router), address, ..spoof });
+            feeds[0].give(Sample { address, ..SAMPLE });
+            feeds[0].give(Sample { way: ingress, address, ..spoof });
+        }
+        feeds[0].give(spoof);
+        let suspects = drops.suspects();
+        let brief: Vec<_> = suspects.iter().map(|suspect| (suspect.mac, suspect.addresses > 15)).collect();
+        assert_eq!(brief, [(router, true), (SAMPLE.mac.unwrap(), false)]);
     }
 
     #[test]

@@ -1,11 +1,9 @@
 //! What is kept of one VM's drops: the last of them, and for each kind when it was seen last and towards how many.
 
 use std::collections::VecDeque;
-use std::hash::BuildHasher;
-use std::net::IpAddr;
-use std::sync::LazyLock;
 
 use super::Seen;
+use super::distinct::Distinct;
 use crate::model::Moment;
 use crate::telemetry::denials::Denial;
 
@@ -28,7 +26,7 @@ pub struct Kind {
     pub denial: Denial,
     /// When a frame of it was seen last.
     pub last: Moment,
-    peers: Peers,
+    peers: Distinct,
 }
 
 impl Kind {
@@ -52,12 +50,12 @@ impl OfVm {
                 let oldest = oldest.map_or(0, |(at, _)| at);
                 self.kinds.swap_remove(oldest);
             }
-            self.kinds.push(Kind { denial, last: seen.at, peers: Peers::default() });
+            self.kinds.push(Kind { denial, last: seen.at, peers: Distinct::default() });
             self.kinds.len() - 1
         });
         if let Some(kind) = self.kinds.get_mut(at) {
             kind.last = seen.at;
-            kind.peers.add(seen.sample.peer);
+            seen.sample.peer.into_iter().for_each(|peer| kind.peers.add(peer));
         }
     }
 
@@ -78,30 +76,6 @@ fn kind_of(Seen { sample, .. }: Seen) -> Denial {
     let (direction, reason) = (sample.way.direction, sample.reason);
     let port = sample.ports.and_then(|(source, destination)| reason.port(direction, source, destination));
     Denial { direction, watched: sample.watched, reason, port }
-}
-
-/// How many different addresses were seen, by linear counting (Whang and others, 1990): each sets one of 512 bits, and how
-/// many are still unset says how many there were. Exact for few, within a tenth up to some 1,000, and no more than 3,194.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Peers([u64; 8]);
-
-/// Nobody can choose addresses that look like one.
-static SECRET: LazyLock<std::hash::RandomState> = LazyLock::new(std::hash::RandomState::new);
-
-impl Peers {
-    fn add(&mut self, peer: Option<IpAddr>) {
-        let Some(peer) = peer else { return };
-        let hash = SECRET.hash_one(peer);
-        if let Some(word) = self.0.get_mut((hash >> 6 & 7) as usize) {
-            *word |= 1 << (hash & 63);
-        }
-    }
-
-    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "from 0 to 3,194")]
-    fn count(&self) -> u32 {
-        let unset: u32 = self.0.iter().map(|word| word.count_zeros()).sum();
-        (512.0 * (512.0 / f64::from(unset.max(1))).ln()).round() as u32
-    }
 }
 
 #[cfg(test)]
@@ -133,22 +107,5 @@ mod tests {
             of_vm.add(seen(30, Sample { ports: Some((40_000, port)), ..SAMPLE }));
         }
         assert_eq!(of_vm.kinds().len(), KINDS_MAX);
-    }
-
-    #[test]
-    fn peers_are_counted_about_right() {
-        let mut peers = Peers::default();
-        assert_eq!(peers.count(), 0);
-        for _ in 0..1_000 {
-            peers.add(SAMPLE.peer);
-        }
-        assert_eq!(peers.count(), 1);
-        for number in 0..500_u32 {
-            peers.add(Some(IpAddr::from(number.to_be_bytes())));
-        }
-        // The bits are drawn at random: the deviation is a twentieth, so this is eight of them.
-        assert!((300..700).contains(&peers.count()), "{}", peers.count());
-        (0..1_000_000_u32).for_each(|number| peers.add(Some(IpAddr::from(number.to_be_bytes()))));
-        assert_eq!(peers.count(), 3194);
     }
 }

@@ -22,7 +22,11 @@ fn deny(blocks: &[Arc<Block>], feed: &mut Feed, vm: Option<VmIndex>, kind: Denia
     let tally = if kind.watched { Tally::WouldDeny } else { Tally::Denied };
     blocks[0].add_judged(vm, kind.direction, tally);
     blocks[0].add_denied(vm, kind);
-    feed.give(Sample {
+    feed.give(sample(vm, kind, peer));
+}
+
+fn sample(vm: Option<VmIndex>, kind: Denial, peer: u8) -> Sample {
+    Sample {
         way: Way { link: LinkIndex(0), direction: kind.direction },
         reason: kind.reason,
         watched: kind.watched,
@@ -35,7 +39,7 @@ fn deny(blocks: &[Arc<Block>], feed: &mut Feed, vm: Option<VmIndex>, kind: Denia
         ports: kind.port.map(|port| (40_000, port)),
         bytes: 74,
         frames: 1,
-    });
+    }
 }
 
 fn index(state: &State, id: &str) -> VmIndex {
@@ -125,6 +129,26 @@ fn a_vm_that_has_the_number_of_another_has_none_of_its_past() {
     deny(&blocks, &mut feed, Some(number), MAIL, 3);
     assert_eq!(ask(&mut state, "vm.get", &json!({"id": "web2"})).unwrap()["denials"][0]["frames"], 1);
     assert_eq!(ask(&mut state, "drop.list", &json!({"vm": "web2"})).unwrap()["drops"][0]["peer"], "192.0.2.3");
+}
+
+#[test]
+fn a_mac_that_speaks_for_many_addresses_is_worth_a_hint_and_no_problem() {
+    let (mut state, _readers, _blocks, mut feed) = told();
+    let spoof = Denial { reason: DropReason::SpoofMac, ..MAIL };
+    let mut give = |addresses: std::ops::Range<u8>| {
+        for address in addresses {
+            feed.give(Sample { address: Some([10, 0, 1, address].into()), ..sample(None, spoof, 1) });
+        }
+    };
+    give(0..3);
+    assert_eq!(ask(&mut state, "health", &json!({})).unwrap()["hints"], json!([]));
+    give(3..40);
+    let health = ask(&mut state, "health", &json!({})).unwrap();
+    assert_eq!((&health["healthy"], &health["problems"]), (&json!(true), &json!([])));
+    let hint = &health["hints"][0];
+    assert_eq!((&hint["kind"], &hint["mac"]), (&json!("router_suspected"), &json!("02:00:00:00:00:01")));
+    assert!((30..=50).contains(&hint["addresses"].as_u64().unwrap()), "{hint}");
+    assert!(hint["message"].as_str().unwrap().contains("list it in `via`"), "{hint}");
 }
 
 #[test]
