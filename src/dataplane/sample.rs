@@ -1,5 +1,5 @@
 //! Which dropped frames are told of: the first few of each VM and stranger in a round, so that a flood neither costs much nor
-//! hides what others are denied.
+//! hides what another VM is denied.
 
 use std::hash::BuildHasher;
 use std::sync::atomic::Ordering;
@@ -49,13 +49,9 @@ impl Witness for Sampler {
             return false;
         }
         let Some(vm) = vm else {
-            return match self.strangers.skip.checked_sub(1) {
-                Some(left) => {
-                    self.strangers.skip = left;
-                    false
-                }
-                None => self.wants_stranger(way, head),
-            };
+            #[expect(clippy::cast_possible_truncation, reason = "the low half of the round")]
+            let round = self.feed.round() as u32;
+            return !self.strangers.skips(round) && self.wants_stranger(way, head, round);
         };
         let Some(told) = self.vms.get(vm.0 as usize) else { return false };
         let (round, last) = (self.feed.round() << 8, told.load(Ordering::Relaxed));
@@ -98,10 +94,9 @@ impl Witness for Sampler {
 
 impl Sampler {
     #[inline(never)]
-    fn wants_stranger(&mut self, way: Way, head: &[u8]) -> bool {
+    fn wants_stranger(&mut self, way: Way, head: &[u8], round: u32) -> bool {
         let (station, address) = stranger(way.direction, head);
-        #[expect(clippy::cast_possible_truncation, reason = "the low half of the round")]
-        let frames = self.strangers.tells(station, address, self.feed.round() as u32);
+        let frames = self.strangers.tells(station, address, round);
         self.frames = frames.unwrap_or(0);
         frames.is_some()
     }
@@ -128,7 +123,7 @@ fn stranger(direction: Direction, head: &[u8]) -> (u64, u64) {
 #[derive(Debug)]
 struct Throttle {
     places: Box<[Place; PLACES]>,
-    /// How many frames are not looked at before the next one.
+    /// How many frames of this round are not looked at before the next one.
     skip: u32,
     /// The low half of the round.
     round: u32,
@@ -154,6 +149,15 @@ impl Throttle {
     fn new() -> Self {
         let secret = std::hash::RandomState::new().hash_one(0);
         Self { places: Box::new([Place::default(); PLACES]), skip: 0, round: 0, told: 0, secret }
+    }
+
+    /// Whether a frame is one of those that are not looked at. A round begins without any, so that whoever comes after a flood
+    /// is seen.
+    #[inline(always)]
+    fn skips(&mut self, round: u32) -> bool {
+        let skips = (self.skip > 0) & (self.round == round);
+        self.skip -= u32::from(skips);
+        skips
     }
 
     /// For how many frames this one is told of, if it is.
@@ -215,17 +219,31 @@ mod tests {
         let (mut throttle, mut frames) = (Throttle::new(), 0);
         let mut looked = 0_u64;
         for who in 0..1_000_000_u64 {
-            if throttle.skip > 0 {
-                throttle.skip -= 1;
+            // A new round every 100,000 frames.
+            let round = 1 + u32::try_from(who / 100_000).unwrap();
+            if throttle.skips(round) {
                 continue;
             }
             looked += 1;
-            // A new round every 100,000 frames.
-            let round = 1 + u32::try_from(who / 100_000).unwrap();
             frames += u64::from(throttle.tells(who % 300, 0, round).unwrap_or(0));
         }
         assert!(looked < 40_000, "{looked}");
         // What is missing: a place's last, and strangers that share a place.
         assert!((600_000..=1_000_100).contains(&frames), "{frames}");
+    }
+
+    #[test]
+    fn who_comes_after_a_flood_is_seen_at_once() {
+        let mut throttle = Throttle::new();
+        // It ends where the most frames are to be skipped.
+        let flood = (0_u64..).take_while(|&who| {
+            let _ = throttle.tells(who, 0, 1);
+            throttle.skip == 0
+        });
+        assert!(flood.count() >= STRANGERS_MAX as usize);
+        assert!(throttle.skips(1), "what is tested");
+        assert!(!throttle.skips(2));
+        assert_eq!(throttle.tells(u64::MAX, 0, 2), Some(1));
+        assert!(!throttle.skips(2));
     }
 }
