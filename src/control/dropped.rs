@@ -2,6 +2,7 @@
 //!
 //! Samples know VMs by number, and numbers change hands.
 
+use std::cmp::Reverse;
 use std::collections::{BTreeSet, HashMap, HashSet};
 
 use super::reading::{Only, Overview, Row, Source, Take, each_page, no_vm};
@@ -54,11 +55,10 @@ pub(super) fn list(source: &impl Source, overview: &Overview, wanted: &WantedDro
             let of_vm = |seen: &Seen| seen.sample.vm == Some(row.index) && is_wanted(seen);
             // Its own are kept longer than everybody's, and fewer.
             let mut drops = overview.drops.latest(limit, of_vm);
-            let own = overview.drops.of_vm(row.index).0.into_iter().filter(is_wanted);
-            let own: Vec<Seen> = own.take(limit).collect();
-            if own.len() > drops.len() {
-                drops = own;
-            }
+            drops.extend(overview.drops.of_vm(row.index).0.into_iter().filter(is_wanted));
+            drops.sort_by_key(|seen| Reverse(seen.number));
+            drops.dedup();
+            drops.truncate(limit);
             Ok(drops)
         }
     };
@@ -81,7 +81,7 @@ pub(super) fn would_drop(
     let mut more = false;
     let mut add = |vm: Option<&VmId>, denied: &DenialCounts, kinds: &[of_vm::Kind]| {
         for &(denial, frames) in denied.0.iter().filter(|(denial, _)| denial.watched) {
-            let kind = kinds.iter().find(|kind| kind.denial == denial);
+            let kind = kinds.iter().find(|kind| kind.covers(denial));
             found.push(WouldDropEntry {
                 vm: vm.cloned(),
                 direction: denial.direction,

@@ -55,6 +55,12 @@ named! {
 }
 
 impl DropReason {
+    /// Whether it is a port that is closed; other denials may show one, and would be the same with another.
+    #[must_use]
+    pub const fn is_of_a_port(self) -> bool {
+        matches!(self, Self::PortClosed | Self::ReplyClosed)
+    }
+
     /// The port that a denial for this reason is about, of a TCP segment; none if it is about no one port.
     #[must_use]
     pub const fn port(self, direction: Direction, source: u16, destination: u16) -> Option<u16> {

@@ -47,7 +47,7 @@ pub struct DenialEntry {
 /// A dropped frame, or one that was only watched.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DropEntry {
-    /// The how manyth it is since the start, of those that are told of.
+    /// Counted from 1 on since the start, of those that are told of.
     pub number: u64,
     /// When, to a tenth of a second.
     pub at: Moment,

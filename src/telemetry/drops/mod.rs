@@ -38,7 +38,7 @@ const STRANGERS_MAX: usize = 256;
 /// A dropped frame, or one that was only watched.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Seen {
-    /// The how manyth it is.
+    /// Counted from 1 on.
     pub number: u64,
     /// When, to a tenth of a second.
     pub at: Moment,

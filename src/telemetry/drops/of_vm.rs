@@ -19,7 +19,7 @@ pub struct OfVm {
     kinds: Vec<Kind>,
 }
 
-/// One kind of denial.
+/// One kind of denial, of those that are told apart here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Kind {
     /// Which.
@@ -30,6 +30,12 @@ pub struct Kind {
 }
 
 impl Kind {
+    /// Whether what is counted as this denial is of this kind.
+    #[must_use]
+    pub fn covers(&self, denial: Denial) -> bool {
+        self.denial == told_apart(denial)
+    }
+
     /// Towards how many addresses, about; of those that were seen.
     #[must_use]
     pub fn peers(&self) -> u32 {
@@ -71,11 +77,17 @@ impl OfVm {
     }
 }
 
-/// The kind under which a frame is counted.
+/// The kind that a frame is of.
 fn kind_of(Seen { sample, .. }: Seen) -> Denial {
     let (direction, reason) = (sample.way.direction, sample.reason);
     let port = sample.ports.and_then(|(source, destination)| reason.port(direction, source, destination));
-    Denial { direction, watched: sample.watched, reason, port }
+    told_apart(Denial { direction, watched: sample.watched, reason, port })
+}
+
+/// What is not about a port is not told apart by it: where every frame is asked who it says it is, its ports are not counted, and
+/// a sample shows them all the same.
+fn told_apart(denial: Denial) -> Denial {
+    Denial { port: denial.port.filter(|_| denial.reason.is_of_a_port()), ..denial }
 }
 
 #[cfg(test)]
@@ -103,6 +115,15 @@ mod tests {
         assert_eq!(latest, [19, 19, 18, 18, 17, 17, 16, 16]);
         let ports: Vec<_> = of_vm.kinds().iter().map(|kind| (kind.denial.reason, kind.denial.port)).collect();
         assert_eq!(ports, [(DropReason::PortClosed, Some(25)), (DropReason::ReplyClosed, Some(25))]);
+        let spoof = |port| Sample { reason: DropReason::SpoofIp, ports: Some((40_000, port)), ..SAMPLE };
+        for port in [25, 443] {
+            of_vm.add(seen(25, spoof(port)));
+        }
+        let spoofs = |port| {
+            let denial = Denial { direction: Direction::Egress, watched: false, reason: DropReason::SpoofIp, port };
+            of_vm.kinds().iter().filter(|kind| kind.covers(denial)).count()
+        };
+        assert_eq!([None, Some(25), Some(443)].map(spoofs), [1; 3], "whatever port it shows");
         for port in 0..100 {
             of_vm.add(seen(30, Sample { ports: Some((40_000, port)), ..SAMPLE }));
         }

@@ -112,6 +112,44 @@ fn each_denial_is_told_of_and_counted_for_its_vm() {
 }
 
 #[test]
+fn a_vm_that_was_denied_something_long_ago_is_told_of_it_beside_what_is_new() {
+    let (mut state, _readers, blocks, mut feed) = told();
+    for (id, ip) in [("web1", "10.0.0.5"), ("web2", "10.0.0.6")] {
+        ask(&mut state, "vm.set", &json!({"id": id, "ips": [ip]})).unwrap();
+    }
+    let [web1, web2] = ["web1", "web2"].map(|id| Some(index(&state, id)));
+    deny(&blocks, &mut feed, web1, MAIL, 1);
+    for _ in 0..1_000 {
+        deny(&blocks, &mut feed, web2, MAIL, 2);
+    }
+    deny(&blocks, &mut feed, web1, MAIL, 3);
+    let mut numbers = |params: Value| {
+        let answer = ask(&mut state, "drop.list", &params).unwrap();
+        answer["drops"].as_array().unwrap().iter().map(|drop| drop["number"].as_u64().unwrap()).collect::<Vec<_>>()
+    };
+    assert_eq!(numbers(json!({"vm": "web1"})), [1_002, 1], "the first is no more among the last 1,000");
+    assert_eq!(numbers(json!({"vm": "web1", "limit": 1})), [1_002]);
+    assert_eq!(numbers(json!({"vm": "web1", "after": 1})), [1_002]);
+    assert_eq!(numbers(json!({"vm": "web2", "limit": 1000})).len(), 999);
+}
+
+#[test]
+fn what_is_watched_for_no_port_is_told_of_with_its_last() {
+    let (mut state, _readers, blocks, mut feed) = told();
+    ask(&mut state, "vm.set", &json!({"id": "web1", "ips": ["10.0.0.5"]})).unwrap();
+    let web1 = Some(index(&state, "web1"));
+    let spoof = Denial { reason: DropReason::SpoofIp, watched: true, port: None, ..MAIL };
+    blocks[0].add_judged(web1, spoof.direction, Tally::WouldDeny);
+    blocks[0].add_denied(web1, spoof);
+    // The worker did not count the port of the segment; who looks at the sample sees it.
+    feed.give(Sample { ports: Some((40_000, 443)), ..sample(web1, spoof, 1) });
+    let watched = ask(&mut state, "would_drop.list", &json!({})).unwrap();
+    let line = &watched["would_drop"][0];
+    assert_eq!((&line["port"], &line["frames"], &line["peers"]), (&Value::Null, &json!(1), &json!(1)));
+    assert!(line["last"].is_string(), "{line}");
+}
+
+#[test]
 fn a_vm_that_has_the_number_of_another_has_none_of_its_past() {
     let (mut state, _readers, blocks, mut feed) = told();
     ask(&mut state, "vm.set", &json!({"id": "web1", "ips": ["10.0.0.5"]})).unwrap();
