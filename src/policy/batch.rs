@@ -24,9 +24,10 @@ pub struct Sieved {
     pub others: FrameSet,
 }
 
-/// Sieves a burst of at most 64 frames: out goes what is of a common shape and of ports that no class closes. That costs
-/// a few dozen instructions a frame, or twice as many, and no branch on what a sender chooses. `heads` are the frames, or their first bytes;
-/// `head` gives one of them.
+/// Sieves a burst of at most 64 frames: out goes what is of a common shape and of ports that no class closes. For untagged TCP
+/// over IPv4 that costs a few dozen instructions a frame and no branch on what a sender chooses; for the other shapes twice as
+/// many, and a branch on what they are, but not on their ports. `heads` are the frames, or their first bytes; `head` gives one of
+/// them.
 #[inline(always)]
 pub fn sieve<'f>(
     settings: &Settings,
