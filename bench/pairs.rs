@@ -16,11 +16,9 @@ mod lab;
 
 use std::error::Error;
 use std::path::Path;
-use std::sync::atomic::AtomicU64;
 use std::time::{Duration, Instant};
 
 use clap::Parser;
-use crossbeam::utils::CachePadded;
 use dpdk::Mempool;
 use portcullis::config::Config;
 use portcullis::dataplane::{LinkQueues, Rejecter, Sampler, Worker};
@@ -117,8 +115,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let pool = Mempool::packed(eal, "frames", mbufs, MBUF_CACHE, ROOM_BYTES)?;
     let bridge = Bridge::start(eal, &pool, 0, args.burst)?;
     let block = Block::new(1, config.table.vms as usize);
-    let turns = CachePadded::new(AtomicU64::new(0));
-    let worker = Worker::new(&block, &turns, lab::pipeline(config.table.vms)?);
+    let worker = Worker::new(&block, lab::pipeline(config.table.vms)?);
     let mut bench = Bench { worker, bridge, reader };
 
     bench.slice(Way::Filter, 500 * SLICE);

@@ -13,11 +13,9 @@ mod lab;
 
 use std::error::Error;
 use std::path::Path;
-use std::sync::atomic::AtomicU64;
 use std::time::{Duration, Instant};
 
 use clap::Parser;
-use crossbeam::utils::CachePadded;
 use dpdk::Mempool;
 use portcullis::config::Config;
 use portcullis::dataplane::{Rejecter, Sampler, Worker};
@@ -136,7 +134,6 @@ fn main() -> Result<(), Box<dyn Error>> {
     let session = eal::init(&arguments, ending)?;
     let eal = &session.eal;
     let pool = Mempool::packed(eal, "frames", mbufs, MBUF_CACHE, ROOM_BYTES)?;
-    let turns = CachePadded::new(AtomicU64::new(0));
     let blocks: Vec<Block> = inputs.iter().map(|_| Block::new(1, config.table.vms as usize)).collect();
     let mut rows = Vec::new();
     for (at, ((lengths, kind, input), block)) in inputs.iter().zip(&blocks).enumerate() {
@@ -144,7 +141,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         let registry = registries.get(table).ok_or("a table for each number of lengths")?;
         let drops = input.share_dropped(registry.snapshot())?;
         let bridge = Bridge::start(eal, &pool, at, 64)?;
-        let worker = Worker::new(block, &turns, lab::pipeline(config.table.vms)?);
+        let worker = Worker::new(block, lab::pipeline(config.table.vms)?);
         rows.push(Row { kind, lengths, bridge, table, worker, block, drops, nanos: Vec::new() });
     }
 

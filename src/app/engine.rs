@@ -4,10 +4,9 @@
 //! which queue a flow lands on.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 
-use crossbeam::utils::CachePadded;
 use dpdk::{Burst, Eal, Mempool, Port, PortConfig, PortId, PortInfo, Queues, RxQueue, TxQueue, lcore};
 use quanta::Clock;
 use rustix::io::Errno;
@@ -123,7 +122,6 @@ type LinkQueues = dataplane::LinkQueues<RxQueue, TxQueue>;
 pub struct Shared {
     /// One for each worker.
     pub blocks: Vec<Arc<Block>>,
-    turns: Vec<CachePadded<AtomicU64>>,
     stop: AtomicBool,
     links: Vec<Ports>,
 }
@@ -132,7 +130,7 @@ impl Shared {
     /// How often a worker has gone round.
     #[must_use]
     pub fn turns(&self, worker: usize) -> u64 {
-        self.turns.get(worker).map_or(0, |turns| turns.load(Ordering::Relaxed))
+        self.blocks.get(worker).map_or(0, |block| block.load().turns())
     }
 
     /// All workers together, one way.
@@ -282,7 +280,6 @@ impl Engine {
 
         let shared = Arc::new(Shared {
             blocks: counters(workers, config.links.len(), vms)?,
-            turns: (0..workers).map(|_| CachePadded::new(AtomicU64::new(0))).collect(),
             stop: AtomicBool::new(false),
             links,
         });
@@ -293,7 +290,7 @@ impl Engine {
             let rejecter = Rejecter::create(config.links.len(), vms, clock.clone());
             let rejecter = rejecter.ok_or_else(|| no_memory(workers, vms))?;
             let sampler = Sampler::create(feed, vms).ok_or_else(|| no_memory(workers, vms))?;
-            let work = Work { number, reader, links, sampler, rejecter };
+            let work = Work { number, reader, links, sampler, rejecter, clock: clock.clone() };
             engine.jobs.push(launch(eal, lcore, &engine.shared, work, sender.clone())?);
         }
         Ok(engine)
@@ -358,6 +355,7 @@ struct Work {
     links: Vec<LinkQueues>,
     sampler: Sampler,
     rejecter: Rejecter,
+    clock: Clock,
 }
 
 /// How many queues both ports of a link get: as configured, else one for each worker as far as the devices have them.
@@ -390,11 +388,12 @@ fn launch(
     work: Work,
     stopped: Sender<Vec<LinkQueues>>,
 ) -> Result<lcore::Job, dpdk::Error> {
-    let Work { number, mut reader, mut links, sampler, rejecter } = work;
+    let Work { number, mut reader, mut links, sampler, rejecter, clock } = work;
     let shared = Arc::clone(shared);
     lcore::launch(eal, lcore, move || {
-        if let (Some(block), Some(turns)) = (shared.blocks.get(number), shared.turns.get(number)) {
-            Worker::new(block, turns, Pipeline::new(sampler, rejecter)).run(&mut links, &mut reader, &shared.stop);
+        if let Some(block) = shared.blocks.get(number) {
+            let mut worker = Worker::new(block, Pipeline::new(sampler, rejecter));
+            worker.run(&mut links, &mut reader, &clock, &shared.stop);
         }
         drop(shared);
         // Nobody listens any more only when the engine was dropped without being stopped.

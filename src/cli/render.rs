@@ -56,6 +56,9 @@ pub(super) fn report(report: &Report, before: Before<'_>, rank: Rank, page: Page
         }
     }
     text += &links(report, before, page);
+    if let Some((before, ago)) = before {
+        text += &workers(report, before, ago, page);
+    }
     let meanings = DropReason::ALL.map(|it| (it.name(), it.meaning()));
     text += &counted("dropped because", &report.reasons, &meanings, page)
         .unwrap_or_else(|| "\nNothing was dropped.\n".into());
@@ -136,6 +139,31 @@ fn links(report: &Report, before: Before<'_>, page: Page) -> String {
         }
     }
     text
+}
+
+/// How busy each worker was between two readings.
+fn workers(report: &Report, before: &Report, ago: Duration, page: Page) -> String {
+    let mut grid = Grid::new(&["worker", "busy", "received/s", "frames a burst", "ns a frame"], 1..5);
+    for (at, (now, then)) in report.workers.iter().zip(&before.workers).enumerate() {
+        let [busy_ns, frames, bursts] = [
+            now.busy_ns.saturating_sub(then.busy_ns),
+            report.received_by(at).saturating_sub(before.received_by(at)),
+            now.bursts().saturating_sub(then.bursts()),
+        ];
+        let percent = (u128::from(busy_ns) * 100 / ago.as_nanos().max(1)).min(100);
+        let each = |sum: u64, count: u64| match count {
+            0 => "-".to_owned(),
+            count => format!("{:.1}", sum as f64 / count as f64),
+        };
+        grid.row([
+            at.to_string(),
+            format!("{percent} %"),
+            rate(frames, ago),
+            each(frames, bursts),
+            each(busy_ns, frames),
+        ]);
+    }
+    if grid.is_empty() { String::new() } else { format!("\n{}\n", grid.show(page)) }
 }
 
 /// Frames in a second.

@@ -1,8 +1,8 @@
 //! The loop of one worker: it owns a queue pair of both ports of every link and runs each burst to completion.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 
-use crossbeam::utils::CachePadded;
+use quanta::Clock;
 
 use super::hooks::{Responder, Witness};
 use super::link::{LinkQueues, Pass};
@@ -20,17 +20,15 @@ const TX_ATTEMPTS_MAX: usize = 16;
 #[derive(Debug)]
 pub struct Worker<'a, W = (), R = ()> {
     block: &'a Block,
-    /// Grows with every turn: the watchdog's sign of life.
-    turns: &'a CachePadded<AtomicU64>,
     pipeline: Pipeline<W, R>,
     counts: BurstCounts,
 }
 
 impl<'a, W: Witness, R: Responder> Worker<'a, W, R> {
-    /// A worker that counts into `block` and shows that it lives in `turns`.
+    /// A worker that counts into `block`.
     #[must_use]
-    pub fn new(block: &'a Block, turns: &'a CachePadded<AtomicU64>, pipeline: Pipeline<W, R>) -> Self {
-        Self { block, turns, pipeline, counts: BurstCounts::default() }
+    pub fn new(block: &'a Block, pipeline: Pipeline<W, R>) -> Self {
+        Self { block, pipeline, counts: BurstCounts::default() }
     }
 
     /// Who looked, and who answered.
@@ -40,19 +38,22 @@ impl<'a, W: Witness, R: Responder> Worker<'a, W, R> {
         self.pipeline.into_hooks()
     }
 
-    /// Forwards until `stop` is set. Nothing is held between turns, so nothing is left to drain.
-    pub fn run<Q, T>(&mut self, links: &mut [LinkQueues<Q, T>], reader: &mut Reader, stop: &AtomicBool)
+    /// Forwards until `stop` is set. Nothing is held between turns, so nothing is left to drain. How long turns take is read
+    /// from `clock`, once a turn.
+    pub fn run<Q, T>(&mut self, links: &mut [LinkQueues<Q, T>], reader: &mut Reader, clock: &Clock, stop: &AtomicBool)
     where
         Q: Rx,
         T: Tx<Burst = Q::Burst>,
     {
         reader.go_online();
+        let mut began = clock.raw();
         while !stop.load(Ordering::Relaxed) {
             let snapshot = reader.snapshot();
-            for link in &mut *links {
-                self.turn(link, snapshot);
-            }
-            self.turns.store(self.turns.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
+            let received: usize = links.iter_mut().map(|link| self.turn(link, snapshot)).sum();
+            let ended = clock.raw();
+            let busy_ns = (received > 0).then(|| clock.delta_as_nanos(began, ended));
+            self.block.load().turned(busy_ns);
+            began = ended;
         }
         reader.go_offline();
     }
@@ -80,6 +81,7 @@ impl<'a, W: Witness, R: Responder> Worker<'a, W, R> {
         if received == 0 {
             return 0;
         }
+        self.block.load().received(received);
         let counts = &mut self.counts;
         counts.received(received as u64);
         filter_burst(&mut self.pipeline, snapshot, way, burst, replies, counts, self.block);

@@ -9,6 +9,7 @@
 use crossbeam::utils::CachePadded;
 
 use super::denials::{Denial, DenialCounts, Denials};
+use super::load::Load;
 use crate::model::{Direction, VmIndex, Way};
 use crate::policy::{DropReason, Observed, Tally};
 use crate::sync::seqlock::Seqlock;
@@ -221,6 +222,7 @@ pub struct Block {
     /// [`VM_COUNTERS`] for each VM of the table; pages are touched when their VM is first judged.
     vms: Box<[AtomicU64]>,
     denials: Denials,
+    load: CachePadded<Load>,
 }
 
 const VM_COUNTERS: usize = 2 * TALLIES;
@@ -234,7 +236,7 @@ struct Lane {
     observed: [AtomicU64; OBSERVED],
 }
 
-fn zeros<const N: usize>() -> [AtomicU64; N] {
+pub(super) fn zeros<const N: usize>() -> [AtomicU64; N] {
     std::array::from_fn(|_| AtomicU64::new(0))
 }
 
@@ -261,6 +263,7 @@ impl Block {
             unknown: [zeros(), zeros()],
             vms: zeroed(vms.checked_mul(VM_COUNTERS)?)?,
             denials: Denials::create(vms)?,
+            load: CachePadded::default(),
         })
     }
 
@@ -334,6 +337,13 @@ impl Block {
             observed: lane.observed.each_ref().map(|counter| counter.load(Ordering::Relaxed)),
         });
         counts
+    }
+
+    /// How busy the worker is. It alone may count.
+    #[inline]
+    #[must_use]
+    pub fn load(&self) -> &Load {
+        &self.load
     }
 
     /// Adds the denied frames of one VM, or of the unknown one, kind by kind.

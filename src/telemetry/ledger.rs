@@ -96,6 +96,7 @@ impl Ledger {
             revision,
             daemon: None,
             links,
+            workers: self.blocks.iter().map(|block| block.load().read()).collect(),
             reasons: Both::of(|way| {
                 DropReason::ALL.into_iter().map(|reason| (reason.name(), totals.way(way).dropped(reason))).collect()
             }),

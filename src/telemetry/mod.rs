@@ -6,4 +6,5 @@ pub mod denials;
 pub mod drops;
 pub mod heartbeat;
 pub mod ledger;
+pub mod load;
 pub mod report;

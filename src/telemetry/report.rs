@@ -10,6 +10,7 @@
 //!  "links":{"NAME":{"inside":{"rx":9,"tx":4,"rx_missed":0,"rx_no_mbuf":0,"rx_errors":0,"tx_errors":0,
 //!    "rx_too_long":0,"rx_tags_lost":0,"rx_tags_restored":0,"link":{"up":true,"speed_mbps":10000,"can_be_set":true,"kept_down":false},
 //!    "rx_by_worker":[9]},"outside":{}}},
+//!  "workers":[{"turns":1000,"turns_empty":991,"busy_ns":1800,"bursts":{"1":9,"2":0,"4":0,"8":0,"16":0,"32":0,"64":0}}],
 //!  "reasons":{"egress":{"port_closed":1},"ingress":{}},
 //!  "would_deny":{"egress":{"port_closed":0},"ingress":{}},
 //!  "observed":{"egress":{"udp_mail":0},"ingress":{}},
@@ -29,6 +30,7 @@ use serde::de::{MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::counters::VmCounts;
+use super::load::LoadReport;
 use crate::model::{Boot, Direction, Mode, Revision};
 use crate::policy::Tally;
 
@@ -48,6 +50,9 @@ pub struct Report<V = Named<Judged>> {
     pub daemon: Option<DaemonReport>,
     /// Every link, in the order of the configuration.
     pub links: Named<LinkReport>,
+    /// How busy each worker was, in the order of their numbers.
+    #[serde(default)]
+    pub workers: Vec<LoadReport>,
     /// Dropped frames by reason, all links together.
     pub reasons: Both<Named<u64>>,
     /// Frames that were forwarded because somebody only watches, by the reason they would have been dropped for, all links
@@ -236,6 +241,13 @@ impl<V> Report<V> {
         self.links.iter().map(|(_, link)| sent(link)).sum()
     }
 
+    /// Frames that one worker received, on all links.
+    #[must_use]
+    pub fn received_by(&self, worker: usize) -> u64 {
+        let ports = self.links.iter().flat_map(|(_, link)| [&link.inside, &link.outside]);
+        ports.filter_map(|port| port.rx_by_worker.get(worker)).sum()
+    }
+
     /// The same with other VMs.
     #[must_use]
     pub fn with_vms<W>(self, vms: W) -> Report<W> {
@@ -244,6 +256,7 @@ impl<V> Report<V> {
             revision,
             daemon,
             links,
+            workers,
             reasons,
             would_deny,
             observed,
@@ -257,6 +270,7 @@ impl<V> Report<V> {
             revision,
             daemon,
             links,
+            workers,
             reasons,
             would_deny,
             observed,
@@ -405,6 +419,7 @@ mod tests {
             revision: Revision(7),
             daemon: None,
             links: [("uplink", LinkReport { inside, outside })].into_iter().collect(),
+            workers: vec![LoadReport { turns: 7, ..LoadReport::default() }],
             reasons: Both::of(|_| [("port_closed", 1), ("reply_closed", 0)].into_iter().collect()),
             would_deny: Both::default(),
             observed: Both::default(),

@@ -3,10 +3,7 @@
 use std::net::IpAddr;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
 use std::time::Duration;
-
-use crossbeam::utils::CachePadded;
 
 use super::station::Station;
 use crate::config::{Config, Link};
@@ -381,7 +378,6 @@ impl World {
         pipeline: Pipeline<W, R>,
     ) -> (Run, (W, R)) {
         let block = Block::new(1, VMS_MAX as usize);
-        let turns = CachePadded::new(AtomicU64::new(0));
         let way = Way { link: LINK, direction };
         let from = QueuePair { rx: Source::new(frames), tx: Sink::default() };
         let to = QueuePair { rx: Source::default(), tx: Sink { capacity, ..Sink::default() } };
@@ -390,7 +386,7 @@ impl World {
             Direction::Ingress => (to, from),
         };
         let mut link = LinkQueues { index: LINK, inside, outside, burst: Burst::default(), replies: Burst::default() };
-        let mut worker = Worker::new(&block, &turns, pipeline);
+        let mut worker = Worker::new(&block, pipeline);
         while worker.turn(&mut link, self.snapshot()) > 0 {
             let counts = block.lane(way);
             assert!(counts.is_balanced(), "rx = tx + drops: {counts:?}");

@@ -428,6 +428,10 @@ fn a_device_of_one_queue_leaves_a_worker_idle_and_says_so() {
     daemon.stats_when("frames flow", |stats| number(&stats["links"]["uplink"]["inside"]["rx"]) > 1000);
     let log = daemon.log();
     assert!(log.contains("1 queues for 2 workers") && log.contains("1 queue(s)"), "{log}");
+    let stats = daemon.stats();
+    let [busy, idle] = [&stats["workers"][0], &stats["workers"][1]];
+    assert!(number(&busy["busy_ns"]) > 0 && number(&busy["turns"]) > number(&busy["turns_empty"]), "{busy}");
+    assert_eq!((number(&idle["busy_ns"]), &idle["bursts"]["1"]), (0, &json!(0)), "{idle}");
     daemon.change(&["vm", "set", "web1", "--ip", "10.0.0.5"]);
     daemon.stop(Signal::TERM);
 }

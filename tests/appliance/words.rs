@@ -57,7 +57,10 @@ fn stats_shows_rates_links_and_who_stands_out() {
     });
     let said = |args: &[&str]| daemon.command(&[&["stats"], args].concat()).done().stdout;
     let rates = said(&[]);
-    assert!(rates.contains("received/s") && rates.contains("uplink, inside: link up"), "{rates}");
+    assert!(
+        rates.contains("frames a burst") && rates.contains("received/s") && rates.contains("uplink, inside: link up"),
+        "{rates}"
+    );
     assert!(rates.find("from web1") < rates.find("from mail1"), "most denied first, not by name: {rates}");
     let first = said(&["--seconds", "0", "--top", "1", "--by", "allowed"]);
     assert!(!first.contains("received/s") && first.contains("from mail1") && !first.contains("web1"), "{first}");
