@@ -76,7 +76,7 @@ bench: build ## measure throughput against testpmd (BENCH_ARGS are passed on)
 packages: ## do the packages that docs/operate.md names start the box? (root, mmdebstrap, network)
 	scripts/test-packages
 
-install: ## install what `make build` built: binary, systemd unit, log rotation, default configuration
+install: ## install what `make build` built: binary, systemd unit, log rotation, default configuration, alert rules, dashboard
 	@test -x $(BINARY) || { echo "run 'make build' first (as an ordinary user)" >&2; exit 1; }
 	install -D -m 0755 $(BINARY) $(DESTDIR)$(PREFIX)/bin/portcullis
 	install -d -m 0755 $(DESTDIR)$(UNITDIR)
@@ -85,5 +85,7 @@ install: ## install what `make build` built: binary, systemd unit, log rotation,
 	chmod 0644 $(DESTDIR)$(UNITDIR)/portcullis.service
 	install -m 0644 packaging/portcullis.socket $(DESTDIR)$(UNITDIR)/portcullis.socket
 	install -D -m 0644 packaging/portcullis.logrotate $(DESTDIR)$(SYSCONFDIR)/logrotate.d/portcullis
+	install -D -m 0644 packaging/prometheus/portcullis.rules.yml $(DESTDIR)$(PREFIX)/share/portcullis/portcullis.rules.yml
+	install -D -m 0644 packaging/grafana/portcullis.json $(DESTDIR)$(PREFIX)/share/portcullis/grafana.json
 	test -e $(DESTDIR)$(SYSCONFDIR)/portcullis/portcullis.toml || \
 	    install -D -m 0644 packaging/portcullis.toml $(DESTDIR)$(SYSCONFDIR)/portcullis/portcullis.toml

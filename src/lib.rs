@@ -61,6 +61,10 @@ mod host;
 #[cfg(feature = "testkit")]
 pub mod host;
 #[cfg(not(feature = "testkit"))]
+mod metrics;
+#[cfg(feature = "testkit")]
+pub mod metrics;
+#[cfg(not(feature = "testkit"))]
 mod model;
 #[cfg(feature = "testkit")]
 pub mod model;

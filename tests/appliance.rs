@@ -12,6 +12,7 @@
 //! - `daemon`: `run` and the commands that talk to it
 //! - `life`: signals, threads that stand still, and what a supervisor hears
 //! - `links`: a port that loses its link
+//! - `metrics`: what Prometheus is told, and what its own tools make of it
 //! - `policy`: policy that changes while frames flow
 //! - `store`: what outlasts the process
 //! - `words`: what commands print, for people in any width and for programs
@@ -54,6 +55,8 @@ mod inventory;
 mod life;
 #[path = "appliance/links.rs"]
 mod links;
+#[path = "appliance/metrics.rs"]
+mod metrics;
 #[path = "appliance/netns.rs"]
 mod netns;
 #[path = "appliance/netns_policy.rs"]

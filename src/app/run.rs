@@ -33,6 +33,7 @@ use crate::control::socket::{Socket, SocketError};
 use crate::failure::{Cause, Failure};
 use crate::host::eal::{self, Ending, Session};
 use crate::host::memory::Plan;
+use crate::metrics::http;
 use crate::model::{LinkIndex, Revision};
 use crate::telemetry::board::Board;
 use crate::telemetry::drops::{Drops, ROUND};
@@ -105,8 +106,9 @@ impl Run {
             .map_err(|error| Failure::new(Cause::Os, format_args!("the control socket cannot be served: {error}")))?;
         let links = self::links(&config, &engine.shared, &board).map_err(refused)?;
         let drops = self::drops(drops).map_err(refused)?;
+        let metrics = metrics(&config, &server).map_err(refused)?;
         life.running(Running {
-            threads: threads(&engine.shared, &server, [&links, &drops], audit.as_ref()),
+            threads: threads(&engine.shared, &server, [&links, &drops], audit.as_ref(), metrics.as_ref()),
             status: Box::new(status(&config, engine.shared.blocks.len(), board)),
             counters: {
                 let ledger = Arc::clone(&ledger);
@@ -128,7 +130,7 @@ impl Run {
         };
         info!("stopping");
         life.stopping();
-        Ok(stop(&life, Parts { server, audit, engine, helpers: [links, drops], ledger, session }, fault))
+        Ok(stop(&life, Parts { server, metrics, audit, engine, helpers: [links, drops], ledger, session }, fault))
     }
 }
 
@@ -144,6 +146,7 @@ pub struct Ended {
 /// Everything that has to be stopped.
 struct Parts {
     server: Server,
+    metrics: Option<http::Server>,
     audit: Option<AuditLog>,
     engine: Engine,
     /// The one that asks drivers for links, and the one that takes samples of dropped frames.
@@ -154,8 +157,11 @@ struct Parts {
 
 /// The orderly stop. What does not end is left as it is, and everything that does not need it is stopped all the same.
 fn stop(life: &Life, parts: Parts, fault: Option<String>) -> Ended {
-    let Parts { server, audit, mut engine, helpers, ledger, session } = parts;
+    let Parts { server, metrics, audit, mut engine, helpers, ledger, session } = parts;
     let mut steps = Steps::new(life.heart());
+    if let Some(metrics) = metrics {
+        steps.take("the metrics", move || metrics.stop());
+    }
     let state = steps.take("the control socket", move || server.stop());
     if let Some(audit) = audit {
         steps.take("the audit log", move || audit.close());
@@ -235,6 +241,17 @@ fn drops(drops: Arc<Drops>) -> io::Result<Helper> {
     })
 }
 
+/// Whoever only looks is served here, where that is wanted.
+fn metrics(config: &Config, server: &Server) -> io::Result<Option<http::Server>> {
+    let config::Metrics { listen, vms } = &config.metrics;
+    if listen.is_empty() {
+        return Ok(None);
+    }
+    let (metrics, refused) = http::Server::start(listen, *vms, server.handle())?;
+    refused.iter().for_each(|refused| error!("{refused}"));
+    Ok(Some(metrics))
+}
+
 /// What is counted. What drivers lost is read where the link thread writes it down, so that nobody waits for a driver.
 fn ledger(config: &Config, shared: &Shared, board: &Arc<Board>) -> Ledger {
     let (names, board) = (config.links.iter().map(|link| link.name.clone()).collect(), Arc::clone(board));
@@ -247,6 +264,7 @@ fn threads(
     server: &Server,
     [links, drops]: [&Helper; 2],
     audit: Option<&AuditLog>,
+    metrics: Option<&http::Server>,
 ) -> Vec<Thread> {
     let workers = (0..shared.blocks.len()).map(|worker| {
         let shared = Arc::clone(shared);
@@ -262,6 +280,7 @@ fn threads(
         .chain(drops)
         .chain(log::heartbeat().map(Thread::dispensable))
         .chain(audit)
+        .chain(metrics.map(|metrics| Thread::dispensable(metrics.heart())))
         .collect()
 }
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::device::{End, Use};
-use super::{Config, Link};
+use super::{Config, Link, Listen};
 use crate::policy::document::Wrong;
 
 impl Config {
@@ -50,6 +50,16 @@ impl Config {
                 faults.add(key, format!("`{}` is no name for a file of its own", path.display()));
             }
             taken.push(path);
+        }
+        for (at, end) in self.metrics.listen.iter().enumerate() {
+            let key = format!("metrics.listen[{at}]");
+            if self.metrics.listen.iter().take(at).any(|other| other == end) {
+                faults.add(key, format!("{end} stands there twice"));
+            } else if let Listen::Unix(path) = end
+                && (path.file_name().is_none() || taken.contains(&path))
+            {
+                faults.add(key, format!("`{end}` is no name for a socket of its own"));
+            }
         }
         faults.0
     }

@@ -29,6 +29,8 @@ impl Config {
         compare("control.roles".into(), was.roles == is.roles);
         compare("control.audit".into(), was.audit == is.audit);
         compare("store.path".into(), self.store.path == new.store.path);
+        compare("metrics.listen".into(), self.metrics.listen == new.metrics.listen);
+        compare("metrics.vms".into(), self.metrics.vms == new.metrics.vms);
         // Links are told apart by their place: it is in the statistics and in the snapshot.
         if self.link_names() != new.link_names() {
             compare("link".into(), false);
@@ -92,7 +94,7 @@ mod tests {
             ),
             (
                 format!(
-                    "[table]\nvms = 5\nkeys = 5\n[control]\nsocket = \"/x\"\nsync_remove_max_percent = 5\naudit = \"/z\"\nroles = {{ read = [\"*\"] }}\n[store]\npath = \"/y\"\n{link}"
+                    "[table]\nvms = 5\nkeys = 5\n[control]\nsocket = \"/x\"\nsync_remove_max_percent = 5\naudit = \"/z\"\nroles = {{ read = [\"*\"] }}\n[store]\npath = \"/y\"\n[metrics]\nlisten = [\"[::1]:1\"]\nvms = 5\n{link}"
                 ),
                 vec![
                     "table.vms",
@@ -102,6 +104,8 @@ mod tests {
                     "control.roles",
                     "control.audit",
                     "store.path",
+                    "metrics.listen",
+                    "metrics.vms",
                 ],
             ),
         ] {

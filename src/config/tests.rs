@@ -39,8 +39,21 @@ fn unknown_keys_are_refused_with_a_suggestion() {
 
 #[test]
 fn what_a_later_version_brings_is_refused_as_such() {
-    for text in ["[metrics]", "[events]"] {
-        assert!(parse(text).unwrap_err().contains("not in this version"), "{text}");
+    assert!(parse("[events]").unwrap_err().contains("not in this version"));
+}
+
+#[test]
+fn metrics_have_ends_of_their_own() {
+    let good = "[metrics]\nlisten = [\"127.0.0.1:9753\", \"/run/x/metrics.sock\"]\nvms = 5";
+    assert_eq!(parse(good).unwrap().metrics.vms, Shown::Top(5));
+    for (listen, key, words) in [
+        ("\"127.0.0.1:1\", \"127.0.0.1:1\"", "metrics.listen[1]", "there twice"),
+        ("\"/run/portcullis/control.sock\"", "metrics.listen[0]", "of its own"),
+        ("\"/\"", "metrics.listen[0]", "of its own"),
+        ("\"localhost:1\"", "listen = [", "`localhost:1` is neither"),
+    ] {
+        let error = parse(&format!("[metrics]\nlisten = [{listen}]")).unwrap_err();
+        assert!(error.contains(key) && error.contains(words), "{error}");
     }
 }
 

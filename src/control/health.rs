@@ -54,6 +54,24 @@ pub enum Problem {
 }
 
 impl Problem {
+    /// Every kind, by its name.
+    pub const KINDS: [&str; 6] =
+        ["link_down", "not_durable", "store_degraded", "log_lines_lost", "audit_degraded", "unbalanced"];
+
+    /// Which kind it is.
+    #[must_use]
+    pub const fn kind(&self) -> &'static str {
+        let [link_down, not_durable, store_degraded, log_lines_lost, audit_degraded, unbalanced] = Self::KINDS;
+        match self {
+            Self::LinkDown { .. } => link_down,
+            Self::NotDurable { .. } => not_durable,
+            Self::StoreDegraded { .. } => store_degraded,
+            Self::LogLinesLost { .. } => log_lines_lost,
+            Self::AuditDegraded { .. } => audit_degraded,
+            Self::Unbalanced { .. } => unbalanced,
+        }
+    }
+
     /// In words.
     #[must_use]
     pub fn message(&self) -> &str {
@@ -69,7 +87,7 @@ impl Problem {
 }
 
 /// How it goes.
-pub(super) fn answer(overview: &Overview) -> HealthAnswer {
+pub fn answer(overview: &Overview) -> HealthAnswer {
     let report = overview.ledger.report(overview.revision);
     let mut problems: Vec<Problem> = Vec::new();
     for (link, LinkReport { inside, outside }) in report.links.iter() {

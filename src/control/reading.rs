@@ -329,6 +329,20 @@ pub fn top(source: &impl Source, ledger: &Ledger, count: usize, by: Tally) -> Re
     Ok(best.into_iter().map(|(_, id, judged)| (id.as_str().to_owned(), judged)).collect())
 }
 
+/// Every VM of which some frame was judged.
+///
+/// # Errors
+/// The server is about to stop.
+pub fn judged(source: &impl Source, ledger: &Ledger) -> Result<Named<Judged>, RpcError> {
+    let mut all = Vec::new();
+    each_page(source, ledger, false, |page| {
+        let judged = page.rows.iter().filter(|row| !row.counters.is_zero());
+        all.extend(judged.map(|row| (row.vm.id.as_str().to_owned(), row.counters)));
+        Ok::<_, RpcError>(())
+    })?;
+    Ok(Named(all))
+}
+
 /// Every VM, a page at a time; with what was denied to it, too, if that is wanted.
 pub(super) fn each_page<E: From<RpcError>>(
     source: &(impl Source + ?Sized),

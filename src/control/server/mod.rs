@@ -140,7 +140,6 @@ impl Server {
     }
 
     /// A way to the state while it is served.
-    #[cfg(feature = "testkit")]
     #[must_use]
     pub fn handle(&self) -> Handle {
         self.handle.clone()
