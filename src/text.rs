@@ -59,9 +59,33 @@ pub fn plain(text: &str, chars_max: usize) -> String {
     head.chain(" … ".chars()).chain(text.chars().skip(count - half).map(visible)).collect()
 }
 
+/// Bytes as hexadecimal digits, two each.
+#[must_use]
+pub fn hex(bytes: &[u8]) -> String {
+    let digit = |value: u8| char::from_digit(value.into(), 16).unwrap_or('0');
+    bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect()
+}
+
+/// Bytes from hexadecimal digits, two each; nothing if that is something else.
+#[must_use]
+pub fn unhex(digits: &str) -> Option<Vec<u8>> {
+    let value = |digit: u8| char::from(digit).to_digit(16).and_then(|value| u8::try_from(value).ok());
+    let values: Option<Vec<u8>> = digits.bytes().map(value).collect();
+    let (pairs, rest) = values.as_ref()?.as_chunks::<2>();
+    rest.is_empty().then(|| pairs.iter().map(|[high, low]| high << 4 | low).collect())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn hexadecimal_digits_are_read_as_they_are_written() {
+        let bytes: Vec<u8> = (0..=255).collect();
+        assert_eq!((hex(&[0, 0x9f, 0xa0]), unhex(&hex(&bytes))), ("009fa0".into(), Some(bytes)));
+        assert_eq!(unhex("0A"), Some(vec![10]));
+        assert_eq!(["0", "0g", "ü", " 0"].map(unhex), [const { None }; 4]);
+    }
 
     #[test]
     fn the_nearest_name_is_suggested() {

@@ -7,6 +7,7 @@
 //! comments and options and refuse a capture for them, know no packet numbers, and cannot tell a capture that is still
 //! being written (its last record is not whole yet) from a damaged one.
 
+mod annotate;
 mod bytes;
 mod pcap;
 mod pcapng;
@@ -18,6 +19,7 @@ use std::path::{Path, PathBuf};
 
 use flate2::bufread::MultiGzDecoder;
 
+pub use self::annotate::{Annotated, Annotator};
 use self::bytes::Bytes;
 pub use self::write::Writer;
 use crate::failure::{Cause, Failure};

@@ -36,6 +36,19 @@ and `portcullis vm show` says it.")]
 pub(super) struct DropsArgs {
     #[command(flatten)]
     remote: Remote,
+    #[command(flatten)]
+    wanted: Wanted,
+    /// How many at most, 1 to 1000
+    #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u64).range(1..=1000))]
+    limit: u64,
+    /// Go on with those that come, until Ctrl-C
+    #[arg(long)]
+    follow: bool,
+}
+
+/// Which dropped frames are wanted.
+#[derive(Debug, Args)]
+pub(super) struct Wanted {
     /// Only of this VM
     #[arg(long, value_name = "ID", add = completions::vm())]
     vm: Option<VmId>,
@@ -51,12 +64,20 @@ pub(super) struct DropsArgs {
     /// Only what was dropped, or only what was forwarded because it is watched (monitor mode)
     #[arg(long, value_parser = ["dropped", "watched"])]
     verdict: Option<String>,
-    /// How many at most, 1 to 1000
-    #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u64).range(1..=1000))]
-    limit: u64,
-    /// Go on with those that come, until Ctrl-C
-    #[arg(long)]
-    follow: bool,
+}
+
+impl Wanted {
+    /// As parameters of `drop.list`.
+    pub(super) fn params(&self) -> Map<String, Value> {
+        let members = [
+            ("vm", self.vm.as_ref().map(|vm| json!(vm))),
+            ("mac", self.mac.map(|mac| json!(mac))),
+            ("ip", self.ip.map(|ip| json!(ip))),
+            ("reason", self.reason.as_ref().map(|reason| json!(reason))),
+            ("verdict", self.verdict.as_ref().map(|verdict| json!(verdict))),
+        ];
+        members.into_iter().filter_map(|(member, value)| Some((member.to_owned(), value?))).collect()
+    }
 }
 
 impl DropsArgs {
@@ -65,15 +86,8 @@ impl DropsArgs {
     }
 
     pub(super) fn run(self) -> Result<(), Failure> {
-        let mut params = Map::from_iter([("limit".to_owned(), json!(self.limit))]);
-        let members = [
-            ("vm", self.vm.map(|vm| json!(vm))),
-            ("mac", self.mac.map(|mac| json!(mac))),
-            ("ip", self.ip.map(|ip| json!(ip))),
-            ("reason", self.reason.map(Value::from)),
-            ("verdict", self.verdict.map(Value::from)),
-        ];
-        params.extend(members.into_iter().filter_map(|(member, value)| Some((member.to_owned(), value?))));
+        let mut params = self.wanted.params();
+        params.insert("limit".into(), json!(self.limit));
         let mut client = self.remote.connect()?;
         let answer = self.remote.call(&mut client, "drop.list", &params)?;
         if !self.follow {

@@ -15,6 +15,7 @@ use crate::control::explain;
 use crate::control::rpc::{EXPLAIN_MAX, ExplainAnswer};
 use crate::failure::{Cause, Failure};
 use crate::model::{MacAddr, Moment};
+use crate::text::hex;
 use crate::vm::connection::{Connection, Protocol};
 use crate::vm::explanation::{Becomes, Explanation};
 use crate::vm::record::VmId;
@@ -190,7 +191,7 @@ impl ExplainArgs {
         if batch.is_empty() {
             return Ok(());
         }
-        let digits: Vec<String> = batch.iter().map(|(_, frame)| hexadecimal(frame)).collect();
+        let digits: Vec<String> = batch.iter().map(|(_, frame)| hex(frame)).collect();
         let ExplainAnswer { explanations, .. } = self.understand(self.ask(whom, json!({ "frames": digits }))?)?;
         for ((number, _), explanation) in batch.into_iter().zip(explanations) {
             if self.vm.as_ref().is_some_and(|vm| explanation.vm.as_ref() != Some(vm)) {
@@ -227,10 +228,6 @@ impl ExplainArgs {
     fn understand(&self, answer: Value) -> Result<ExplainAnswer, Failure> {
         self.remote.understand(answer)
     }
-}
-
-fn hexadecimal(frame: &[u8]) -> String {
-    frame.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// What people are shown of a capture.

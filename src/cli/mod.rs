@@ -1,6 +1,7 @@
 //! The command line: what may be typed, and what is printed for people and for programs.
 
 mod apply;
+mod capture;
 mod change;
 mod check;
 mod completions;
@@ -79,6 +80,8 @@ enum Command {
     Explain(Box<explain::ExplainArgs>),
     /// The last frames that were dropped, and why
     Drops(drops::DropsArgs),
+    /// Write dropped frames into a capture, with the reason beside each
+    Capture(capture::CaptureArgs),
     /// What would be dropped if it were not only watched
     WouldDrop(drops::WouldDropArgs),
     /// Who is denied most of those whom no VM lists
@@ -182,6 +185,7 @@ impl Command {
             Self::Exception(args) => args.json(),
             Self::Explain(args) => args.json(),
             Self::Drops(args) => args.json(),
+            Self::Capture(args) => args.json(),
             Self::WouldDrop(args) => args.json(),
             Self::Unknown(args) => args.json(),
             Self::Apply(args) => args.json(),
@@ -226,6 +230,7 @@ fn dispatch(command: Command) -> Result<(), Failure> {
         Command::Exception(args) => args.run(),
         Command::Explain(args) => args.run(),
         Command::Drops(args) => args.run(),
+        Command::Capture(args) => args.run(),
         Command::WouldDrop(args) => args.run(),
         Command::Unknown(args) => args.run(),
         Command::Apply(args) => args.run(),

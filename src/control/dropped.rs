@@ -7,14 +7,15 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 
 use super::reading::{Only, Overview, Row, Source, Take, each_page, no_vm};
 use super::rpc::{
-    DenialEntry, DropEntry, DropsAnswer, RpcError, UnknownAnswer, UnknownEntry, WantedDrops, WouldDropEntry,
-    WouldDropsAnswer,
+    DenialEntry, DropEntry, DropsAnswer, FrameEntry, RpcError, UnknownAnswer, UnknownEntry, WantedDrops,
+    WouldDropEntry, WouldDropsAnswer,
 };
 use crate::model::VmIndex;
 use crate::policy::Settings;
 use crate::telemetry::denials::{Denial, DenialCounts};
 use crate::telemetry::drops::busiest::Sender;
 use crate::telemetry::drops::{Seen, of_vm};
+use crate::text::hex;
 use crate::vm::explanation::Becomes;
 use crate::vm::record::VmId;
 
@@ -63,8 +64,12 @@ pub(super) fn list(source: &impl Source, overview: &Overview, wanted: &WantedDro
         }
     };
     let (drops, names) = named(source, take, wanted.limit)?;
+    let entry = |seen: &Seen| DropEntry {
+        frame: wanted.frames.then(|| FrameEntry { at_ms: seen.at_ms, head: hex(seen.sample.head.bytes()) }),
+        ..drop_entry(&overview.settings, &names, seen)
+    };
     Ok(DropsAnswer {
-        drops: drops.iter().map(|seen| drop_entry(&overview.settings, &names, seen)).collect(),
+        drops: drops.iter().map(entry).collect(),
         lost: overview.drops.lost(),
         revision: overview.revision,
         boot: overview.daemon.boot,
@@ -137,7 +142,7 @@ fn senders<K>(settings: &Settings, ranked: Vec<Sender<K>>, limit: usize) -> Vec<
 }
 
 fn drop_entry(settings: &Settings, names: &HashMap<VmIndex, VmId>, seen: &Seen) -> DropEntry {
-    let Seen { number, at, sample } = *seen;
+    let Seen { number, at, at_ms: _, sample } = *seen;
     DropEntry {
         number,
         at,
@@ -153,6 +158,7 @@ fn drop_entry(settings: &Settings, names: &HashMap<VmIndex, VmId>, seen: &Seen) 
         source_port: sample.ports.map(|(source, _)| source),
         destination_port: sample.ports.map(|(_, destination)| destination),
         bytes: sample.bytes,
+        frame: None,
     }
 }
 

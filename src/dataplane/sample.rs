@@ -9,7 +9,7 @@ use crate::model::{Direction, VmIndex, Way};
 use crate::packet::{Outcome, Packet, Ports};
 use crate::policy::{Record, Verdict};
 use crate::sync::{AtomicU64, zeroed};
-use crate::telemetry::drops::feed::{Feed, Sample};
+use crate::telemetry::drops::feed::{Feed, Head, Sample};
 
 /// How many frames of one VM are told of in a round, and of one stranger.
 const TOLD_MAX: u32 = 8;
@@ -87,6 +87,7 @@ impl Witness for Sampler {
             peer: addresses.map(|(source, destination)| if from_vm { destination } else { source }),
             ports,
             bytes: u32::try_from(length).unwrap_or(u32::MAX),
+            head: Head::of(head),
             frames: self.frames,
         });
     }

@@ -111,3 +111,52 @@ fn drops_are_followed_as_they_come() {
     assert!(numbers.is_sorted_by(|a, b| a < b), "each once, in their order: {numbers:?}");
     daemon.stop(Signal::TERM);
 }
+
+/// What tshark, which we did not write, reads in a capture: comment, interface, source, port and lengths, a line each.
+fn tshark(path: &str) -> Vec<String> {
+    let fields = ["frame.comment", "frame.interface_name", "eth.src", "tcp.dstport", "frame.len", "frame.cap_len"];
+    let mut command = std::process::Command::new("tshark");
+    command.args(["-n", "-r", path, "-T", "fields", "-E", "separator=|"]).args(fields.iter().flat_map(|it| ["-e", it]));
+    let output = command.output().expect("`make setup` installs tshark");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap().lines().map(str::to_owned).collect()
+}
+
+#[test]
+fn dropped_frames_are_captured_with_the_reason_beside_each() {
+    let lab = Lab::new();
+    let daemon = Daemon::start(&lab, &mail_of_two(&lab));
+    let [a, b] = [VM_A, VM_B].map(|vm| (vm.mac.to_string(), vm.ipv4.to_string(), vm.ipv6.to_string()));
+    daemon.change(&set(VM_A.id, &a.0, &a.1, &a.2, &[]));
+    daemon.change(&set(VM_B.id, &b.0, &b.1, &b.2, &["--mode", "monitor"]));
+    let file = lab.text("drops.pcapng");
+
+    let said = daemon.command(&["capture", "-w", &file, "--vm", VM_B.id, "--count", "3"]).done().stdout;
+    assert!(said.contains("3 frames in "), "{said}");
+    let comment = "only watched: port_closed (The destination port is closed for the VM's class.); VM vm-b";
+    // As long as it was, and no longer than is kept.
+    let length = frame().from(VM_B).to(PEER).tcp(465).bytes().len();
+    let line = format!("{comment}|uplink, inside|{}|465|{length}|{}", b.0, length.min(128));
+    assert_eq!(tshark(&file), [line.as_str(); 3]);
+
+    // What is remembered, cut short, to a pipe; and nothing else on standard output.
+    let all = lab
+        .command(&["capture", "-w", "-", "--last", "--snaplen", "20", "--verdict", "dropped", "--vm", VM_A.id])
+        .env("PORTCULLIS_SOCKET", lab.path("control.sock"))
+        .stderr(Stdio::inherit())
+        .output()
+        .unwrap();
+    assert!(all.status.success());
+    let lines = tshark(&lab.write("all.pcapng", &all.stdout));
+    let mine = format!("; VM vm-a|uplink, inside|{}||", a.0);
+    assert!(lines.len() >= 8 && lines.iter().all(|line| line.contains(&mine) && line.ends_with("|20")), "{lines:?}");
+
+    let answer = daemon.ask(&["capture", "-w", &file, "--last", "--reason", "spoof_ip"]);
+    assert_eq!(answer, json!({ "frames": 0, "file": file }), "a capture without frames is one");
+    assert_eq!(tshark(&file), [""; 0]);
+    daemon.command(&["capture", "-w", "/proc/none/x", "--last"]).fails(71, &["/proc/none/x: No such file"]);
+    daemon.command(&["capture", "-w", "/dev/full", "--last"]).fails(71, &["/dev/full: No space left"]);
+    daemon.command(&["capture", "-w", &lab.text("no"), "--reason", "spoof"]).fails(65, &["spoof_ip"]);
+    assert!(!lab.path("no").exists(), "who is refused touches no file");
+    daemon.stop(Signal::TERM);
+}

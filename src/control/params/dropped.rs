@@ -29,6 +29,8 @@ struct Drops {
     #[serde(default)]
     after: u64,
     #[serde(default)]
+    frames: bool,
+    #[serde(default)]
     limit: Option<u64>,
 }
 
@@ -49,7 +51,7 @@ struct Limit {
 
 /// Of `drop.list`.
 pub(super) fn wanted(params: &str) -> Result<WantedDrops, RpcError> {
-    let Params { extra: Nothing, own: Drops { vm, mac, ip, reason, verdict, after, limit } } = read(params)?;
+    let Params { extra: Nothing, own: Drops { vm, mac, ip, reason, verdict, after, frames, limit } } = read(params)?;
     Ok(WantedDrops {
         vm,
         mac,
@@ -60,6 +62,7 @@ pub(super) fn wanted(params: &str) -> Result<WantedDrops, RpcError> {
             Denied::Watched => Becomes::Watched,
         }),
         after,
+        frames,
         limit: within(limit, DROPS_LIMIT_DEFAULT, DROPS_LIMIT_MAX)?,
     })
 }

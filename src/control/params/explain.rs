@@ -7,7 +7,7 @@ use serde::Deserialize;
 use super::members::{Nothing, Params, read};
 use crate::control::rpc::{EXPLAIN_MAX, Frames, Kind, Question, RpcError};
 use crate::model::Direction;
-use crate::text::plain;
+use crate::text::{plain, unhex};
 use crate::vm::connection::Connection;
 
 #[derive(Deserialize)]
@@ -61,16 +61,8 @@ pub(in crate::control) fn question(params: &str) -> Result<Question, RpcError> {
 
 /// Bytes from hexadecimal digits, with or without blanks and colons between them.
 fn bytes(path: &str, text: &str) -> Result<Vec<u8>, RpcError> {
-    let digits: Option<Vec<u8>> = text
-        .bytes()
-        .filter(|byte| !b" :\n\t".contains(byte))
-        .map(|byte| char::from(byte).to_digit(16)?.try_into().ok())
-        .collect();
-    let pairs = digits.filter(|digits| digits.len() % 2 == 0);
-    let bytes = pairs.map(|digits| {
-        digits.chunks_exact(2).map(|pair| pair.iter().fold(0, |byte, digit| byte << 4 | digit)).collect()
-    });
-    bytes.ok_or_else(|| {
+    let digits: String = text.chars().filter(|c| !" :\n\t".contains(*c)).collect();
+    unhex(&digits).ok_or_else(|| {
         let message = format!("{path}: `{}` is no frame in hexadecimal digits, two a byte", plain(text, 40));
         RpcError::new(Kind::InvalidParams, message).with("path", path)
     })

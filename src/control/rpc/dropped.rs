@@ -25,6 +25,8 @@ pub struct WantedDrops {
     pub verdict: Option<Becomes>,
     /// Told of after the one of this number.
     pub after: u64,
+    /// With their first bytes.
+    pub frames: bool,
     /// How many at most, 1 to [`DROPS_LIMIT_MAX`](super::DROPS_LIMIT_MAX).
     pub limit: usize,
 }
@@ -75,6 +77,18 @@ pub struct DropEntry {
     pub destination_port: Option<u16>,
     /// Its length without the check sequence.
     pub bytes: u32,
+    /// What it looked like, if that was asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub frame: Option<FrameEntry>,
+}
+
+/// What a dropped frame looked like.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FrameEntry {
+    /// When it was told of, in milliseconds since 1970 (UTC): at most a tenth of a second late.
+    pub at_ms: u64,
+    /// Its first bytes, at most [`HEAD_BYTES`](crate::telemetry::drops::feed::HEAD_BYTES), in hexadecimal digits.
+    pub head: String,
 }
 
 /// Answer of `drop.list`.

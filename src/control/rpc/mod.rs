@@ -38,7 +38,8 @@ pub use self::answer::{
     VmEntry, VmsAnswer, Waiting, WatchAnswer,
 };
 pub use self::dropped::{
-    DenialEntry, DropEntry, DropsAnswer, UnknownAnswer, UnknownEntry, WantedDrops, WouldDropEntry, WouldDropsAnswer,
+    DenialEntry, DropEntry, DropsAnswer, FrameEntry, UnknownAnswer, UnknownEntry, WantedDrops, WouldDropEntry,
+    WouldDropsAnswer,
 };
 pub(in crate::control) use self::error::{ECHO_CHARS_MAX, explained};
 pub use self::error::{Kind, RpcError};

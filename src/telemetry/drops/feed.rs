@@ -11,6 +11,34 @@ use crate::policy::DropReason;
 
 /// Samples that a ring holds.
 const SAMPLES_MAX: usize = 4_096;
+/// Bytes of a frame that a sample keeps: headers as they mostly are, and two tags.
+pub const HEAD_BYTES: usize = 128;
+
+/// The first bytes of a frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Head {
+    bytes: [u8; HEAD_BYTES],
+    length: u8,
+}
+
+impl Head {
+    /// As many as are kept.
+    #[must_use]
+    pub fn of(frame: &[u8]) -> Self {
+        let mut head = Self { bytes: [0; HEAD_BYTES], length: 0 };
+        for (byte, &of_frame) in head.bytes.iter_mut().zip(frame) {
+            *byte = of_frame;
+            head.length += 1;
+        }
+        head
+    }
+
+    /// Those that are kept.
+    #[must_use]
+    pub fn bytes(&self) -> &[u8] {
+        self.bytes.get(..usize::from(self.length)).unwrap_or_default()
+    }
+}
 
 /// What is told of a dropped frame, or of one that was only watched.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -37,6 +65,8 @@ pub struct Sample {
     pub ports: Option<(u16, u16)>,
     /// Its length.
     pub bytes: u32,
+    /// How it begins.
+    pub head: Head,
     /// For how many frames of its kind it stands.
     pub frames: u32,
 }
@@ -112,6 +142,7 @@ pub(super) mod tests {
         peer: Some(IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 25))),
         ports: Some((40_000, 25)),
         bytes: 74,
+        head: Head { bytes: [0; HEAD_BYTES], length: 54 },
         frames: 1,
     };
     pub(in crate::telemetry::drops) const STRANGER: Sample =

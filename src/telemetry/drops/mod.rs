@@ -40,8 +40,10 @@ const STRANGERS_MAX: usize = 256;
 pub struct Seen {
     /// Counted from 1 on.
     pub number: u64,
-    /// When, to a tenth of a second.
+    /// When, to a tenth of a second: of the calendar.
     pub at: Moment,
+    /// The same in milliseconds since 1970 (UTC).
+    pub at_ms: u64,
     /// What it was.
     pub sample: Sample,
 }
@@ -102,41 +104,41 @@ impl Drops {
 
     /// Takes what workers have given, as of now. To be called once a [`ROUND`].
     pub fn next_round(&self) {
-        drop(self.taken(now()));
+        drop(self.taken());
         self.round.fetch_add(1, Ordering::Relaxed);
     }
 
-    fn taken(&self, at: Moment) -> MutexGuard<'_, Kept> {
+    fn taken(&self) -> MutexGuard<'_, Kept> {
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        kept.take(at);
+        kept.take(now_ms());
         kept
     }
 
     /// The last drops that `wanted` wants, last first.
     #[must_use]
     pub fn latest(&self, limit: usize, wanted: impl Fn(&Seen) -> bool) -> Vec<Seen> {
-        let kept = self.taken(now());
+        let kept = self.taken();
         kept.latest.iter().rev().filter(|seen| wanted(seen)).take(limit).copied().collect()
     }
 
     /// The last drops of a VM, last first; and when each kind of its denials was seen last, and towards whom.
     #[must_use]
     pub fn of_vm(&self, vm: VmIndex) -> (Vec<Seen>, Vec<Kind>) {
-        let kept = self.taken(now());
+        let kept = self.taken();
         kept.vms.peek(&vm).map(|of_vm| (of_vm.latest().collect(), of_vm.kinds().to_vec())).unwrap_or_default()
     }
 
     /// Who sends most of what nobody lists and is denied, by MAC and by address.
     #[must_use]
     pub fn strangers(&self) -> (Vec<busiest::Sender<MacAddr>>, Vec<busiest::Sender<IpAddr>>) {
-        let kept = self.taken(now());
+        let kept = self.taken();
         (kept.macs.ranked(), kept.addresses.ranked())
     }
 
     /// MACs that were denied to speak for addresses of others, most addresses first.
     #[must_use]
     pub fn suspects(&self) -> Vec<Suspect> {
-        let kept = self.taken(now());
+        let kept = self.taken();
         let suspect = |(&(link, mac), addresses): (&(LinkIndex, MacAddr), &Distinct)| Suspect {
             link,
             mac,
@@ -150,7 +152,7 @@ impl Drops {
     /// Frames of which no sample could be kept for want of room.
     #[must_use]
     pub fn lost(&self) -> u64 {
-        self.taken(now()).outlets.iter().map(Outlet::lost).sum()
+        self.taken().outlets.iter().map(Outlet::lost).sum()
     }
 
     /// These VMs are gone, and no worker tells of them any more. To be called before others can have their numbers.
@@ -158,7 +160,7 @@ impl Drops {
         if numbers.is_empty() {
             return;
         }
-        let mut kept = self.taken(now());
+        let mut kept = self.taken();
         let gone: HashSet<&VmIndex> = numbers.iter().collect();
         for vm in &gone {
             kept.vms.pop(*vm);
@@ -168,11 +170,11 @@ impl Drops {
 }
 
 impl Kept {
-    fn take(&mut self, at: Moment) {
+    fn take(&mut self, at_ms: u64) {
         let Self { outlets, count, latest, vms, macs, addresses, spoofed } = self;
         for sample in outlets.iter_mut().flat_map(Outlet::samples) {
             *count += 1;
-            let seen = Seen { number: *count, at, sample };
+            let seen = Seen { number: *count, at: Moment::of_unix(at_ms / 1000), at_ms, sample };
             if latest.len() == LATEST_MAX {
                 latest.pop_front();
             }
@@ -194,9 +196,9 @@ impl Kept {
     }
 }
 
-fn now() -> Moment {
-    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
-    Moment::of_unix(since.map_or(0, |since| since.as_secs()))
+fn now_ms() -> u64 {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]

@@ -99,7 +99,7 @@ mod tests {
     use crate::policy::DropReason;
 
     fn seen(second: u64, sample: Sample) -> Seen {
-        Seen { number: second, at: Moment::of_unix(second), sample }
+        Seen { number: second, at: Moment::of_unix(second), at_ms: second * 1000, sample }
     }
 
     #[test]

@@ -4,7 +4,7 @@ use super::*;
 use crate::model::{LinkIndex, MacAddr, VlanId, Way};
 use crate::policy::DropReason;
 use crate::telemetry::denials::Denial;
-use crate::telemetry::drops::feed::{Feed, Sample};
+use crate::telemetry::drops::feed::{Feed, Head, Sample};
 
 const MAIL: Denial =
     Denial { direction: Direction::Egress, watched: false, reason: DropReason::PortClosed, port: Some(25) };
@@ -38,6 +38,7 @@ fn sample(vm: Option<VmIndex>, kind: Denial, peer: u8) -> Sample {
         peer: Some([192, 0, 2, peer].into()),
         ports: kind.port.map(|port| (40_000, port)),
         bytes: 74,
+        head: Head::of(&[peer; 54]),
         frames: 1,
     }
 }
@@ -72,8 +73,13 @@ fn each_denial_is_told_of_and_counted_for_its_vm() {
         drop,
         json!({"number": 2, "at": null, "link": null, "direction": "egress", "verdict": "dropped",
                "reason": "port_closed", "vm": "web1", "mac": "02:00:00:00:00:01", "vlan": 0, "ip": "10.0.0.5",
-               "peer": "192.0.2.2", "source_port": 40000, "destination_port": 25, "bytes": 74})
+               "peer": "192.0.2.2", "source_port": 40000, "destination_port": 25, "bytes": 74}),
+        "no frame that nobody asked for"
     );
+    let last = ask(&mut state, "drop.list", &json!({"vm": "web1", "limit": 1, "frames": true})).unwrap();
+    let frame = &last["drops"][0]["frame"];
+    assert_eq!(frame["head"], json!("02".repeat(54)));
+    assert!(frame["at_ms"].as_u64().unwrap() > 1_700_000_000_000, "{frame}");
     for (params, numbers) in [
         (json!({}), &[5, 4, 3, 2, 1][..]),
         (json!({"limit": 2}), &[5, 4]),
