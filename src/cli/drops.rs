@@ -10,7 +10,7 @@ use serde_json::{Map, Value, json};
 
 use super::completions;
 use super::layout::{Grid, Page};
-use super::out::print;
+use super::out::{Reader, print_more};
 use super::remote::Remote;
 use super::render;
 use crate::control::rpc::{DropEntry, DropsAnswer, UnknownAnswer, UnknownEntry, WouldDropEntry, WouldDropsAnswer};
@@ -97,10 +97,10 @@ impl DropsArgs {
         let mut answer: DropsAnswer = self.remote.understand(answer)?;
         loop {
             for drop in answer.drops.iter().rev() {
-                print(&match self.remote.json {
-                    true => json!(drop).to_string(),
-                    false => line(drop),
-                })?;
+                let text = if self.remote.json { json!(drop).to_string() } else { line(drop) };
+                if print_more(&text)? == Reader::Gone {
+                    return Ok(());
+                }
             }
             if let Some(last) = answer.drops.first() {
                 params.insert("after".into(), json!(last.number));

@@ -18,6 +18,8 @@ pub(super) struct Page {
     /// Columns of the terminal; none where lines may be as long as they like.
     columns: Option<usize>,
     colour: bool,
+    /// It is one on a screen, which can be cleared.
+    terminal: bool,
 }
 
 impl Page {
@@ -29,7 +31,7 @@ impl Page {
         let columns = size.map(|size| usize::from(size.ws_col)).filter(|&columns| columns > 0).or_else(told);
         let plain = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty())
             || std::env::var_os("TERM").is_some_and(|term| term == "dumb");
-        Self { columns: columns.map(|columns: usize| columns.max(COLUMNS_MIN)), colour: terminal && !plain }
+        Self { columns: columns.map(|columns: usize| columns.max(COLUMNS_MIN)), colour: terminal && !plain, terminal }
     }
 
     /// Something that somebody should see to.
@@ -40,6 +42,11 @@ impl Page {
     /// Something that is not as usual.
     pub(super) fn notice(self, text: &str) -> String {
         self.painted(text, "33")
+    }
+
+    /// A text in place of the one before: on a cleared screen, or under a line that parts them.
+    pub(super) fn anew(self, text: &str) -> String {
+        if self.terminal { format!("\x1b[H\x1b[2J{text}") } else { format!("{text}\n{}\n", "─".repeat(COLUMNS_MIN)) }
     }
 
     fn painted(self, text: &str, colour: &str) -> String {
@@ -171,7 +178,7 @@ mod tests {
     use super::*;
 
     fn page(columns: usize) -> Page {
-        Page { columns: Some(columns), colour: false }
+        Page { columns: Some(columns), ..Page::default() }
     }
 
     fn grid() -> Grid {

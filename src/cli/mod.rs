@@ -20,6 +20,7 @@ mod remote;
 mod render;
 #[cfg(feature = "dpdk")]
 mod replay;
+mod rpc;
 #[cfg(feature = "dpdk")]
 mod run;
 mod store;
@@ -106,6 +107,8 @@ enum Command {
     Watch(watch::WatchArgs),
     /// Whether all is well with a running daemon
     Health(remote::HealthArgs),
+    /// Any call of the control socket
+    Rpc(rpc::RpcArgs),
     /// Examine or export what the daemon keeps on disk
     Store(store::StoreArgs),
     /// Completions for a shell, with the names of VMs
@@ -197,6 +200,7 @@ impl Command {
             Self::History(args) => args.json(),
             Self::Watch(args) => args.json(),
             Self::Health(args) => args.json(),
+            Self::Rpc(args) => args.json(),
             Self::Store(args) => args.json(),
             Self::Completions(_) => false,
             Self::Version(args) => args.json(),
@@ -243,6 +247,7 @@ fn dispatch(command: Command) -> Result<(), Failure> {
         Command::History(args) => args.run(),
         Command::Watch(args) => args.run(),
         Command::Health(args) => args.run(),
+        Command::Rpc(args) => args.run(),
         Command::Store(args) => args.run(),
         Command::Completions(args) => args.run(),
         Command::Version(args) => args.run(),

@@ -1,6 +1,6 @@
 //! The commands that ask a running daemon how it goes: `stats`, `version`; and how any command reaches it.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use clap::Args;
@@ -8,6 +8,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use super::layout::Page;
+use super::out::Reader;
 use super::render::{self, Rank};
 use crate::config::DEFAULT_SOCKET;
 use crate::control::client::{Client, ClientError};
@@ -33,6 +34,9 @@ pub(super) struct Remote {
 Examples:
   portcullis stats                              with rates: two readings, a second apart
   portcullis stats --top 5 --by would_deny      what is only watched and would be denied, most first
+  portcullis stats --watch                      again every second, until Ctrl-C
+  portcullis stats --json > mark.json           a mark; and later, what was counted since:
+  portcullis stats --since mark.json
   portcullis stats --json | jq .reasons")]
 pub(super) struct StatsArgs {
     #[command(flatten)]
@@ -46,6 +50,12 @@ pub(super) struct StatsArgs {
     /// Seconds between the two readings that rates are made of; 0 leaves the rates out
     #[arg(long, value_name = "S", default_value_t = 1, conflicts_with = "json", value_parser = clap::value_parser!(u64).range(..=3600))]
     seconds: u64,
+    /// Show it again with every reading, until Ctrl-C
+    #[arg(long, conflicts_with = "json")]
+    watch: bool,
+    /// Only what was counted since a mark: the file has what `stats --json` said
+    #[arg(long, value_name = "FILE")]
+    since: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]
@@ -99,21 +109,50 @@ impl StatsArgs {
     }
 
     pub(super) fn run(self) -> Result<(), Failure> {
+        if self.watch && self.seconds == 0 {
+            return Err(Failure::new(
+                Cause::Usage,
+                "--watch with --seconds 0 would never wait; give it a second at least",
+            ));
+        }
+        let mark = self.since.as_deref().map(mark).transpose()?;
         let mut client = self.remote.connect()?;
         if self.remote.json {
-            return super::out::print(&self.remote.call(&mut client, "stats.get", &json!({}))?.to_string());
+            let answer = self.remote.call(&mut client, "stats.get", &json!({}))?;
+            let Some(mark) = mark else { return super::out::print(&answer.to_string()) };
+            let report = since(self.remote.understand(answer)?, &mark)?;
+            return super::out::print(&json!(report).to_string());
         }
         let by = Tally::ALL.into_iter().find(|tally| tally.name() == self.by).unwrap_or(Tally::Denied);
         let rank = Rank { top: self.top as usize, by };
-        let page = Page::of_stdout();
         let mut first: Option<(Report, Instant)> = None;
         if self.seconds > 0 {
             first = Some((self.remote.ask(&mut client, "stats.get", &json!({ "vms": false }))?, Instant::now()));
-            std::thread::sleep(Duration::from_secs(self.seconds));
         }
-        let report: Report = self.remote.ask(&mut client, "stats.get", &self.wish())?;
-        let before = first.as_ref().map(|(report, taken)| (report, taken.elapsed()));
-        super::out::print(&render::report(&report, before, rank, page))
+        loop {
+            std::thread::sleep(Duration::from_secs(self.seconds));
+            // A mark names all of its VMs, and which stand out since is seen only when all are compared.
+            let wish = if mark.is_some() { json!({}) } else { self.wish() };
+            let report: Report = self.remote.ask(&mut client, "stats.get", &wish)?;
+            let taken = Instant::now();
+            let before = first.as_ref().map(|(report, taken)| (report, taken.elapsed()));
+            let page = Page::of_stdout();
+            let text = match &mark {
+                Some(mark) => {
+                    let before = before.map(|(report, ago)| (report.clone().since(mark), ago));
+                    let before = before.as_ref().map(|(report, ago)| (report, *ago));
+                    render::report(&since(report.clone(), mark)?, before, rank, page)
+                }
+                None => render::report(&report, before, rank, page),
+            };
+            if !self.watch {
+                return super::out::print(&text);
+            }
+            if super::out::print_more(&page.anew(&text))? == Reader::Gone {
+                return Ok(());
+            }
+            first = (self.seconds > 0).then_some((report, taken));
+        }
     }
 
     /// The VMs that are shown, and one more, so that it can be said that there are more.
@@ -122,6 +161,30 @@ impl StatsArgs {
             1 => json!({ "vms": false }),
             top => json!({ "top": top, "by": self.by }),
         }
+    }
+}
+
+/// An earlier answer of `stats --json`.
+fn mark(path: &Path) -> Result<Report, Failure> {
+    let text = std::fs::read_to_string(path)
+        .map_err(|error| Failure::io(Cause::Usage, &error, format_args!("{}: {error}", path.display())))?;
+    serde_json::from_str(&text).map_err(|error| {
+        let path = path.display();
+        Failure::new(Cause::Usage, format_args!("{path}: this is not what `portcullis stats --json` says: {error}"))
+    })
+}
+
+/// What was counted since a mark, which must be of the same run.
+fn since(report: Report, mark: &Report) -> Result<Report, Failure> {
+    let boot = |report: &Report| report.daemon.as_ref().map(|daemon| daemon.boot);
+    match (boot(mark), boot(&report)) {
+        (Some(then), Some(now)) if then != now => {
+            let message = format_args!(
+                "the mark is of boot {then}, and this is boot {now}: counters have started anew, so there is nothing to compare"
+            );
+            Err(Failure::new(Cause::Usage, message))
+        }
+        _ => Ok(report.since(mark)),
     }
 }
 

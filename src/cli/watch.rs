@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 
 use super::change::AtRevision;
 use super::history::line;
-use super::out::print;
+use super::out::{Reader, print, print_more};
 use super::remote::{Remote, failure};
 use crate::control::history::{Compacted, HistoryEntry};
 use crate::control::rpc::WatchAnswer;
@@ -56,25 +56,27 @@ impl WatchArgs {
         }
         loop {
             let told = client.next_notification().map_err(failure)?;
-            if self.remote.json {
-                print(&told.to_string())?;
-                continue;
+            let text = if self.remote.json { told.to_string() } else { self.words(&told)? };
+            if !text.is_empty() && print_more(&text)? == Reader::Gone {
+                return Ok(());
             }
-            let params = told.get("params").cloned().unwrap_or_default();
-            match told.get("method").and_then(Value::as_str) {
-                Some("change") => {
-                    let Change { entries } = self.remote.understand(params)?;
-                    entries.iter().try_for_each(|entry| print(&line(entry)))?;
-                }
-                Some("compacted") => {
-                    let Compacted { revision, boot } = self.remote.understand(params)?;
-                    print(&format!(
-                        "compacted: something was changed that is not remembered; now at {}@{boot}",
-                        revision.0
-                    ))?;
-                }
-                _ => {} // Something that a later daemon tells.
+        }
+    }
+
+    /// What people are told; nothing of what a later daemon tells.
+    fn words(&self, told: &Value) -> Result<String, Failure> {
+        let params = told.get("params").cloned().unwrap_or_default();
+        match told.get("method").and_then(Value::as_str) {
+            Some("change") => {
+                let Change { entries } = self.remote.understand(params)?;
+                Ok(entries.iter().map(line).collect::<Vec<_>>().join("\n"))
             }
+            Some("compacted") => {
+                let Compacted { revision, boot } = self.remote.understand(params)?;
+                let revision = revision.0;
+                Ok(format!("compacted: something was changed that is not remembered; now at {revision}@{boot}"))
+            }
+            _ => Ok(String::new()),
         }
     }
 }

@@ -8,3 +8,4 @@ pub mod heartbeat;
 pub mod ledger;
 pub mod load;
 pub mod report;
+mod since;

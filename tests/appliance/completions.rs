@@ -46,6 +46,7 @@ fn a_shell_completes_commands_and_the_names_of_vms() {
             &format!("02:00:00:00:01:{:02x}", id.as_bytes()[id.len() - 1] + id.as_bytes()[0]),
         ]);
     }
+    assert_eq!(offered(&lab, &["rpc", "vm.lo"]), ["vm.lookup"]);
     for command in ["show", "patch", "delete", "set"] {
         wait_until_offered(&lab, &["vm", command, "w"], &["web1", "web2"]);
     }

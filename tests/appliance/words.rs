@@ -1,12 +1,13 @@
 //! What the commands print: for people, in whatever width there is, and for programs.
 
+use std::io::{BufRead, BufReader};
 use std::process::Stdio;
 
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
 use crate::daemon::demo;
-use crate::support::{Daemon, Ended, Lab, number};
+use crate::support::{Daemon, Ended, Killed, Lab, assert_balance, number, wait_for};
 
 const WIDTH: usize = 60;
 
@@ -234,5 +235,61 @@ fn inventories_come_as_csv_and_go_as_lines() {
     daemon.change(&["vm", "delete", "web1"]);
     daemon.change(&["vm", "import", &file]);
     assert_eq!(daemon.command(&["vm", "export"]).done().stdout, exported);
+    daemon.stop(Signal::TERM);
+}
+
+#[test]
+fn any_call_can_be_made() {
+    let lab = Lab::new();
+    let daemon = daemon(&lab);
+    let methods = daemon.command(&["rpc"]).done().stdout;
+    assert!(methods.lines().any(|line| line == "vm.patch") && methods.lines().count() > 30, "{methods}");
+    let vm = daemon.command(&["rpc", "vm.get", r#"{"id":"web1"}"#]).json();
+    assert_eq!((&vm["vm"]["id"], &vm["effective_class"]), (&json!("web1"), &json!("restricted")), "{vm}");
+    daemon.command(&["rpc", "vm.got"]).fails(65, &["no method `vm.got`", "did you mean `vm.get`?"]);
+    daemon.command(&["rpc", "vm.get", "[1]"]).fails(64, &["one JSON object"]);
+    let refusal = error(&daemon.command(&["rpc", "vm.get", r#"{"id":"nobody"}"#, "--json"]));
+    assert_eq!((&refusal["kind"], &refusal["exit_code"]), (&json!("not_found"), &json!(65)), "{refusal}");
+    daemon.stop(Signal::TERM);
+}
+
+#[test]
+fn counters_since_a_mark_are_those_that_came_since() {
+    let lab = Lab::new();
+    let running = daemon(&lab);
+    let denied = |stats: &Value| number(&stats["reasons"]["egress"]["port_closed"]);
+    let marked = running.stats_when("frames are denied", |stats| denied(stats) > 0);
+    let mark = lab.write("mark.json", marked.to_string());
+    let before = denied(&running.stats());
+    let since = running.ask(&["stats", "--since", &mark]);
+    let after = denied(&running.stats());
+    assert!((before..=after).contains(&(denied(&since) + denied(&marked))), "{since}");
+    assert_balance(&since);
+    let words = running.command(&["stats", "--since", &mark]).done().stdout;
+    assert!(words.contains("port_closed") && words.contains("received/s"), "{words}");
+    running.command(&["stats", "--since", &lab.write("other.json", "{}")]).fails(64, &["stats --json"]);
+    running.stop(Signal::TERM);
+
+    let again = daemon(&lab);
+    again.command(&["stats", "--since", &mark]).fails(64, &["counters have started anew"]);
+    again.stop(Signal::TERM);
+}
+
+#[test]
+fn what_goes_on_ends_when_nobody_reads_it_any_more() {
+    let lab = Lab::new();
+    let daemon = daemon(&lab);
+    for args in [&["drops", "--follow"][..], &["drops", "--follow", "--json"], &["stats", "--watch"]] {
+        let mut command = lab.command(&[args, &["--socket", &lab.text("control.sock")]].concat());
+        let mut child = Killed(command.stdout(Stdio::piped()).spawn().unwrap());
+        let mut reader = BufReader::new(child.0.stdout.take().unwrap());
+        let mut line = String::new();
+        reader.read_line(&mut line).unwrap();
+        assert!(!line.is_empty(), "{args:?}");
+        drop(reader);
+        let status = wait_for("it ends", || child.0.try_wait().unwrap());
+        assert!(status.success(), "{args:?}: {status}");
+    }
+    daemon.command(&["stats", "--watch", "--seconds", "0"]).fails(64, &["--seconds 0"]);
     daemon.stop(Signal::TERM);
 }
