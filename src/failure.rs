@@ -27,6 +27,10 @@ pub enum Cause {
     Permission,
     /// The configuration, or a VM record, cannot be.
     Configuration,
+    /// `doctor`: it works, and could be better.
+    Warned,
+    /// `doctor`: it will not work.
+    Unfit,
 }
 
 /// Why something does not go on.
@@ -53,6 +57,8 @@ impl Cause {
             Self::Stuck => "stuck",
             Self::Permission => "permission",
             Self::Configuration => "configuration",
+            Self::Warned => "warned",
+            Self::Unfit => "unfit",
         }
     }
 }

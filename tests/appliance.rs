@@ -4,6 +4,7 @@
 //! - `authority`: who may do what over the control socket, and what is written down of it (root only)
 //! - `clients`: the programs of `docs/clients.md` that talk to the box
 //! - `completions`: what a shell offers at Tab
+//! - `doctor`: what is wrong with this machine, and what mends it
 //! - `exceptions`: what a single VM may do all the same, and its end
 //! - `explain`: why frames are forwarded or dropped, and what lifts
 //! - `replay`: captures through the box, every byte and every counter
@@ -39,6 +40,8 @@ mod clients;
 mod completions;
 #[path = "appliance/daemon.rs"]
 mod daemon;
+#[path = "appliance/doctor.rs"]
+mod doctor;
 #[path = "appliance/drops.rs"]
 mod drops;
 #[path = "appliance/exceptions.rs"]

@@ -5,6 +5,10 @@ use crate::failure::Cause;
 /// What an unsuccessful process returns. `docs/operate.md` has the table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Exit {
+    /// `doctor`: it works, and could be better.
+    Warned = 1,
+    /// `doctor`: it will not work.
+    Unfit = 2,
     /// The command line, or a file it names, cannot be.
     Usage = 64,
     /// The daemon says no.
@@ -34,6 +38,8 @@ impl From<Cause> for Exit {
             Cause::Stuck => Self::Stuck,
             Cause::Permission => Self::Permission,
             Cause::Configuration => Self::Configuration,
+            Cause::Warned => Self::Warned,
+            Cause::Unfit => Self::Unfit,
         }
     }
 }

@@ -6,6 +6,8 @@ mod change;
 mod check;
 mod completions;
 mod confirm;
+#[cfg(feature = "dpdk")]
+mod doctor;
 mod drops;
 mod exception;
 mod exit;
@@ -58,7 +60,7 @@ Examples:
   portcullis run --config /etc/portcullis/portcullis.toml      the daemon
   portcullis vm patch web1 --public-ipv4 203.0.113.5           lift a VM's restriction at once
 
-Exit codes: 0 done, 64 usage, 65 the daemon says no, 69 something is not there, 70 a bug, 71 the system refused,
+Exit codes: 0 done, 1 and 2 what `doctor` finds, 64 usage, 65 the daemon says no, 69 something is not there, 70 a bug, 71 the system refused,
 75 something stood still, 77 permission, 78 configuration. With --json an error is printed as JSON too.
 
 Environment: PORTCULLIS_SOCKET names the control socket, PORTCULLIS_LOG=debug says more, NO_COLOR means no colours.";
@@ -73,6 +75,9 @@ enum Command {
     Run(run::RunArgs),
     /// Check a configuration, and VM lines, without starting anything
     Check(check::CheckArgs),
+    /// What of this machine keeps the box from working, or from being fast, and what mends it
+    #[cfg(feature = "dpdk")]
+    Doctor(doctor::DoctorArgs),
     /// Change and show the VMs of a running daemon
     Vm(Box<vm::VmArgs>),
     /// Let single VMs do what their class closes, for a time
@@ -184,6 +189,8 @@ impl Command {
             #[cfg(feature = "dpdk")]
             Self::Run(args) => args.json(),
             Self::Check(args) => args.json(),
+            #[cfg(feature = "dpdk")]
+            Self::Doctor(args) => args.json(),
             Self::Vm(args) => args.json(),
             Self::Exception(args) => args.json(),
             Self::Explain(args) => args.json(),
@@ -230,6 +237,8 @@ fn dispatch(command: Command) -> Result<(), Failure> {
         #[cfg(feature = "dpdk")]
         Command::Run(args) => args.run(),
         Command::Check(args) => args.run(),
+        #[cfg(feature = "dpdk")]
+        Command::Doctor(args) => args.run(),
         Command::Vm(args) => args.run(),
         Command::Exception(args) => args.run(),
         Command::Explain(args) => args.run(),

@@ -89,6 +89,16 @@ impl Device {
         ends
     }
 
+    /// The kernel's interfaces that it is an end of.
+    #[must_use]
+    pub fn interfaces(&self) -> Vec<String> {
+        let interface = |end| match end {
+            End::Interface(name) => Some(name),
+            End::File(..) => None,
+        };
+        self.ends().into_iter().filter_map(interface).collect()
+    }
+
     /// The name of the port that EAL makes of it.
     #[must_use]
     pub fn name(&self) -> &str {

@@ -89,7 +89,7 @@ impl Cores {
 }
 
 /// `1-4,6`
-fn parse(list: &str) -> Result<Vec<u32>, CoresError> {
+pub(super) fn parse(list: &str) -> Result<Vec<u32>, CoresError> {
     let error = || CoresError::Syntax(list.chars().take(64).collect());
     let number = |text: &str| text.trim().parse::<u32>().ok().filter(|&cpu| cpu < 4096).ok_or_else(error);
     let mut cpus = Vec::new();
@@ -107,7 +107,7 @@ fn parse(list: &str) -> Result<Vec<u32>, CoresError> {
     Ok(cpus)
 }
 
-fn ranges(cpus: &[u32]) -> String {
+pub(super) fn ranges(cpus: &[u32]) -> String {
     let mut text = String::new();
     let mut rest = cpus.iter().copied().peekable();
     while let Some(first) = rest.next() {

@@ -39,7 +39,7 @@ impl HugePages {
     }
 
     /// Those that the files below `root` tell of.
-    fn below(root: &Path) -> Self {
+    pub(super) fn below(root: &Path) -> Self {
         let read = |path: &str| fs::read_to_string(root.join(path)).unwrap_or_default();
         let usual = read("proc/meminfo")
             .lines()
@@ -62,6 +62,23 @@ impl HugePages {
     pub fn free_mib(&self) -> u64 {
         let mounted = self.0.iter().filter(|pages| pages.mounted.is_some());
         mounted.map(|pages| pages.free.saturating_mul(pages.kib) / 1024).max().unwrap_or(0)
+    }
+
+    /// The command after which so much is free, in pages of the smallest size that is mounted; of those that are not mounted, it
+    /// mounts the smallest. Nothing if the kernel has none.
+    #[must_use]
+    pub fn reserve(&self, memory_mib: u32) -> Option<String> {
+        let pages = self.0.iter().find(|pages| pages.mounted.is_some()).or(self.0.first())?;
+        let needed = (u64::from(memory_mib) << 10).div_ceil(pages.kib);
+        let total = pages.total + needed.saturating_sub(pages.free);
+        let reserve = format!("echo {total} > /sys/kernel/mm/hugepages/hugepages-{}kB/nr_hugepages", pages.kib);
+        Some(match pages.mounted {
+            Some(_) => reserve,
+            None => {
+                let (place, mib) = ("/dev/hugepages", pages.kib >> 10);
+                format!("mkdir -p {place} && mount -t hugetlbfs -o pagesize={mib}M none {place} && {reserve}")
+            }
+        })
     }
 
     /// Whether to use them for so much memory.

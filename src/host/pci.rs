@@ -39,7 +39,7 @@ impl Pci {
         Self::below(Path::new("/"), address)
     }
 
-    fn below(root: &Path, address: &str) -> Self {
+    pub(super) fn below(root: &Path, address: &str) -> Self {
         let device = root.join("sys/bus/pci/devices").join(address);
         let name = |link: &str| {
             fs::read_link(device.join(link)).ok()?.file_name().map(|name| name.to_string_lossy().into_owned())
