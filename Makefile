@@ -17,7 +17,7 @@ UNITDIR ?= $(PREFIX)/lib/systemd/system
 PCAPS := tests/pcaps
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo build test check soak advisories oldest-rust oldest-rust-toolchain fuzz bench packages install
+.PHONY: help setup demo build test check soak advisories oldest-rust oldest-rust-toolchain fuzz bench packages deb install
 
 OLDEST_RUST := $(shell sed -n 's/^rust-version = "\(.*\)"$$/\1/p' Cargo.toml)
 
@@ -73,8 +73,11 @@ bench: build ## measure throughput against testpmd (BENCH_ARGS are passed on)
 	/usr/bin/python3 bench/run.py $(BENCH_ARGS)
 	/usr/bin/python3 bench/control.py $(BENCH_CONTROL_ARGS)
 
-packages: ## do the packages that docs/operate.md names start the box? (root, mmdebstrap, network)
+packages: ## does what docs/operate.md tells to install start the box, and does our own package? (root, mmdebstrap, network)
 	scripts/test-packages
+
+deb: ## make a package for this Debian release, in target/debian (takes cargo-deb)
+	scripts/deb
 
 install: ## install what `make build` built: binary, systemd unit, log rotation, default configuration, alert rules, dashboard
 	@test -x $(BINARY) || { echo "run 'make build' first (as an ordinary user)" >&2; exit 1; }

@@ -15,6 +15,7 @@ mod explain;
 mod history;
 mod inventory;
 mod layout;
+mod manual;
 mod out;
 mod policy;
 mod records;
@@ -118,6 +119,9 @@ enum Command {
     Store(store::StoreArgs),
     /// Completions for a shell, with the names of VMs
     Completions(completions::CompletionsArgs),
+    /// Man pages of every command, for who makes a package
+    #[command(hide = true)]
+    Manual(manual::ManualArgs),
     /// The version of this program and of a running daemon
     Version(remote::VersionArgs),
 }
@@ -209,7 +213,7 @@ impl Command {
             Self::Health(args) => args.json(),
             Self::Rpc(args) => args.json(),
             Self::Store(args) => args.json(),
-            Self::Completions(_) => false,
+            Self::Completions(_) | Self::Manual(_) => false,
             Self::Version(args) => args.json(),
         }
     }
@@ -259,6 +263,7 @@ fn dispatch(command: Command) -> Result<(), Failure> {
         Command::Rpc(args) => args.run(),
         Command::Store(args) => args.run(),
         Command::Completions(args) => args.run(),
+        Command::Manual(args) => args.run(),
         Command::Version(args) => args.run(),
     }
 }
