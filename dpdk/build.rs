@@ -20,9 +20,9 @@ const HINT: &str = "install what the build needs with `apt-get install libdpdk-d
                     libpcap-dev`, or build without DPDK: `cargo build --no-default-features`";
 
 /// Libraries our calls live in. `rte_log` is a library of its own since 24.03: only those that exist are linked.
-const LIBRARIES: [&str; 5] = ["rte_eal", "rte_ethdev", "rte_mbuf", "rte_mempool", "rte_log"];
+const LIBRARIES: [&str; 6] = ["rte_eal", "rte_ethdev", "rte_mbuf", "rte_mempool", "rte_telemetry", "rte_log"];
 
-const FUNCTIONS: [&str; 41] = [
+const FUNCTIONS: [&str; 47] = [
     "rte_eal_cleanup",
     "rte_eal_get_runtime_dir",
     "rte_eal_remote_launch",
@@ -43,6 +43,7 @@ const FUNCTIONS: [&str; 41] = [
     "rte_mempool_in_use_count",
     "rte_pktmbuf_free_bulk",
     "rte_strerror",
+    "rte_telemetry_register_cmd",
     "rte_version",
     "shim_eal_init",
     "shim_errno",
@@ -62,6 +63,11 @@ const FUNCTIONS: [&str; 41] = [
     "shim_rss_wanted",
     "shim_rx_burst",
     "shim_rx_mend",
+    "shim_telemetry_line",
+    "shim_telemetry_list",
+    "shim_telemetry_number",
+    "shim_telemetry_object",
+    "shim_telemetry_text",
     "shim_thread_unpin",
     "shim_tx_burst",
 ];

@@ -552,3 +552,34 @@ uint16_t shim_tx_burst(uint16_t port, uint16_t queue, struct rte_mbuf **slots, u
 {
 	return rte_eth_tx_burst(port, queue, slots, count);
 }
+
+/* ---- Telemetry ---- */
+
+int shim_telemetry_object(struct rte_tel_data *answer)
+{
+	return rte_tel_data_start_dict(answer);
+}
+
+int shim_telemetry_number(struct rte_tel_data *object, const char *name, uint64_t value)
+{
+#if RTE_VERSION >= RTE_VERSION_NUM(23, 3, 0, 0)
+	return rte_tel_data_add_dict_uint(object, name, value);
+#else
+	return rte_tel_data_add_dict_u64(object, name, value);
+#endif
+}
+
+int shim_telemetry_text(struct rte_tel_data *object, const char *name, const char *value)
+{
+	return rte_tel_data_add_dict_string(object, name, value);
+}
+
+int shim_telemetry_list(struct rte_tel_data *answer)
+{
+	return rte_tel_data_start_array(answer, RTE_TEL_STRING_VAL);
+}
+
+int shim_telemetry_line(struct rte_tel_data *list, const char *value)
+{
+	return rte_tel_data_add_array_string(list, value);
+}

@@ -19,6 +19,7 @@
 #include <rte_log.h>
 #include <rte_mbuf.h>
 #include <rte_mempool.h>
+#include <rte_telemetry.h>
 #include <rte_version.h>
 
 /* Where the fields of rte_mbuf that Rust reads per frame lie in this release. */
@@ -206,5 +207,13 @@ uint16_t shim_rx_mend(uint16_t port, struct rte_mbuf **slots, uint16_t count);
 
 /* Offers the frames, in which no offload is requested; answers how many the queue took. */
 uint16_t shim_tx_burst(uint16_t port, uint16_t queue, struct rte_mbuf **slots, uint16_t count);
+
+/* ---- Telemetry: an answer is an object of numbers and texts, or a list of texts. What is cut off is no error. ---- */
+
+int shim_telemetry_object(struct rte_tel_data *answer);
+int shim_telemetry_number(struct rte_tel_data *object, const char *name, uint64_t value);
+int shim_telemetry_text(struct rte_tel_data *object, const char *name, const char *value);
+int shim_telemetry_list(struct rte_tel_data *answer);
+int shim_telemetry_line(struct rte_tel_data *list, const char *value);
 
 #endif

@@ -16,6 +16,7 @@
 //! - `metrics`: what Prometheus is told, and what its own tools make of it
 //! - `policy`: policy that changes while frames flow
 //! - `store`: what outlasts the process
+//! - `telemetry`: DPDK's telemetry socket, with commands of our own
 //! - `words`: what commands print, for people in any width and for programs
 //! - `writing`: what wants to write and cannot, which stops nothing
 //! - `netns`: real TCP through the box, between network namespaces (root only)
@@ -72,6 +73,8 @@ mod replay;
 mod store;
 #[path = "appliance/support.rs"]
 mod support;
+#[path = "appliance/telemetry.rs"]
+mod telemetry;
 #[path = "appliance/words.rs"]
 mod words;
 #[path = "appliance/writing.rs"]

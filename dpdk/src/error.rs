@@ -58,6 +58,12 @@ pub enum Error {
         /// What the library says of itself.
         found: String,
     },
+    /// A command that DPDK's telemetry does not take.
+    #[error("DPDK's telemetry does not take the command {command:?}")]
+    Telemetry {
+        /// The command.
+        command: String,
+    },
     /// An EAL argument that is refused before DPDK sees it.
     #[error("EAL argument {argument:?} refused: {why}")]
     EalArgument {

@@ -23,6 +23,7 @@ pub mod log;
 mod mbuf;
 mod port;
 mod sys;
+pub mod telemetry;
 #[cfg(test)]
 mod tests;
 

@@ -16,5 +16,7 @@ pub mod replay;
 pub mod run;
 #[cfg(feature = "dpdk")]
 pub mod store;
+#[cfg(feature = "dpdk")]
+pub mod telemetry;
 pub mod vms;
 pub mod watch;

@@ -10,14 +10,16 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
 
+use dpdk::telemetry::Served;
 use listenfd::ListenFd;
 use tracing::{error, info, warn};
 
 use super::boot::{Asked, Prepared};
-use super::engine::{Engine, Shared};
+use super::engine::{Engine, EngineError, Shared};
 use super::log;
 use super::reload;
 use super::store;
+use super::telemetry;
 use super::vms;
 use super::watch::life::{Life, Running, Stop, Thread};
 use super::watch::link::Side;
@@ -107,6 +109,7 @@ impl Run {
         let links = self::links(&config, &engine.shared, &board).map_err(refused)?;
         let drops = self::drops(drops).map_err(refused)?;
         let metrics = metrics(&config, &server).map_err(refused)?;
+        let served = telemetry::serve(eal, server.handle()).map_err(EngineError::from)?;
         life.running(Running {
             threads: threads(&engine.shared, &server, [&links, &drops], audit.as_ref(), metrics.as_ref()),
             status: Box::new(status(&config, engine.shared.blocks.len(), board)),
@@ -130,7 +133,11 @@ impl Run {
         };
         info!("stopping");
         life.stopping();
-        Ok(stop(&life, Parts { server, metrics, audit, engine, helpers: [links, drops], ledger, session }, fault))
+        Ok(stop(
+            &life,
+            Parts { server, metrics, served, audit, engine, helpers: [links, drops], ledger, session },
+            fault,
+        ))
     }
 }
 
@@ -147,6 +154,8 @@ pub struct Ended {
 struct Parts {
     server: Server,
     metrics: Option<http::Server>,
+    /// On DPDK's telemetry socket.
+    served: Served,
     audit: Option<AuditLog>,
     engine: Engine,
     /// The one that asks drivers for links, and the one that takes samples of dropped frames.
@@ -157,11 +166,12 @@ struct Parts {
 
 /// The orderly stop. What does not end is left as it is, and everything that does not need it is stopped all the same.
 fn stop(life: &Life, parts: Parts, fault: Option<String>) -> Ended {
-    let Parts { server, metrics, audit, mut engine, helpers, ledger, session } = parts;
+    let Parts { server, metrics, served, audit, mut engine, helpers, ledger, session } = parts;
     let mut steps = Steps::new(life.heart());
     if let Some(metrics) = metrics {
         steps.take("the metrics", move || metrics.stop());
     }
+    drop(served);
     let state = steps.take("the control socket", move || server.stop());
     if let Some(audit) = audit {
         steps.take("the audit log", move || audit.close());

@@ -274,7 +274,7 @@ pub(super) fn vm(entry: &VmEntry, denied: &[DenialEntry], page: Page) -> String 
     if let Some(class) = &vm.class {
         line("class", &plain(class, 64));
     }
-    line("mode", mode(vm.mode));
+    line("mode", vm.mode.name());
     for exception in &vm.exceptions {
         line("exception", &exception_line(exception));
     }
@@ -351,18 +351,11 @@ pub(super) fn vms_listed(vms: &[VmEntry], revision: Revision, page: Page) -> Str
             list(&vm.ips, 2),
             vm.public_ipv4.map_or_else(|| "-".into(), |address| address.to_string()),
             vm.scope.0.to_string(),
-            mode(entry.effective_mode).into(),
+            entry.effective_mode.name().into(),
             entry.counters.egress.denied.saturating_add(entry.counters.ingress.denied).to_string(),
         ]);
     }
     format!("{}\n{} VM(s), revision {}\n", grid.show(page), vms.len(), revision.0)
-}
-
-fn mode(mode: Mode) -> &'static str {
-    match mode {
-        Mode::Enforce => "enforce",
-        Mode::Monitor => "monitor",
-    }
 }
 
 /// The first of them, and how many more there are.

@@ -55,3 +55,14 @@ pub enum Mode {
     /// Denied frames are forwarded and counted as `would_deny`.
     Monitor,
 }
+
+impl Mode {
+    /// As in JSON.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Enforce => "enforce",
+            Self::Monitor => "monitor",
+        }
+    }
+}

@@ -1,17 +1,17 @@
 //! `portcullis run`, and the commands that talk to it.
 
 use std::fs;
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{BufRead, BufReader, Write};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 
 use portcullis::testkit::{PEER, Station, VM_A, VM_B, frame};
-use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connect, socket_with};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 
 use crate::files;
 use crate::support::{Config, Daemon, FILE_PREFIX, Killed, LIMIT, Lab, assert_balance, cores, number, pcap, wait_for};
+use crate::telemetry::telemetry;
 
 /// A device that replays captures for ever, a receive queue for each.
 fn for_ever(number: u8, captures: &[&str]) -> String {
@@ -468,33 +468,4 @@ fn two_links_are_two_pairs() {
     let other = &stats["links"]["other"];
     assert_eq!(other["outside"]["tx"], other["inside"]["rx"], "the web passes on the other");
     daemon.stop(Signal::TERM);
-}
-
-#[test]
-fn dpdks_own_telemetry_answers() {
-    let lab = Lab::new();
-    let daemon = Daemon::start(&lab, &demo(&lab));
-    assert_eq!(telemetry(&lab, "/ethdev/list")["/ethdev/list"], json!([0, 1]));
-    let info = telemetry(&lab, "/ethdev/info,0");
-    assert_eq!(info["/ethdev/info"]["name"], "net_pcap0", "{info}");
-    assert_balance(&daemon.stop(Signal::TERM));
-}
-
-/// Asks DPDK's telemetry socket: one packet for the greeting, one each for question and answer.
-fn telemetry(lab: &Lab, question: &str) -> Value {
-    let path = lab.run_dir(FILE_PREFIX).join("dpdk_telemetry.v2");
-    let fd = socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None).unwrap();
-    connect(&fd, &SocketAddrUnix::new(&path).unwrap()).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
-    let mut stream = UnixStream::from(fd);
-    stream.set_read_timeout(Some(LIMIT)).unwrap();
-    let mut packet = vec![0; 65536];
-    let greeting = stream.read(&mut packet).unwrap();
-    assert!(
-        packet[..greeting].starts_with(b"{\"version\":\"DPDK "),
-        "{:?}",
-        String::from_utf8_lossy(&packet[..greeting])
-    );
-    stream.write_all(question.as_bytes()).unwrap();
-    let answer = stream.read(&mut packet).unwrap();
-    serde_json::from_slice(&packet[..answer]).unwrap()
 }

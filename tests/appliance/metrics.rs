@@ -16,7 +16,7 @@ use super::support::{Daemon, Killed, Lab, number, pcap, wait_for};
 
 /// A box that has seen mail, the web, a tunnel and what nobody sent, and sees no more. Metrics at a port of the loopback that is free,
 /// and at `metrics.sock`.
-fn quiet<'a>(lab: &'a Lab, control: &str, metrics: &str) -> (Daemon<'a>, SocketAddr) {
+pub(crate) fn quiet<'a>(lab: &'a Lab, control: &str, metrics: &str) -> (Daemon<'a>, SocketAddr) {
     let mail = |vm| Vec::from(frame().from(vm).to(PEER).tcp(25));
     let web = Vec::from(frame().from(VM_A).to(PEER).tcp(443));
     let tunnel = Vec::from(frame().from(VM_A).to(PEER).udp(4789));
