@@ -26,9 +26,10 @@ impl Head {
     #[must_use]
     pub fn of(frame: &[u8]) -> Self {
         let mut head = Self { bytes: [0; HEAD_BYTES], length: 0 };
-        for (byte, &of_frame) in head.bytes.iter_mut().zip(frame) {
-            *byte = of_frame;
-            head.length += 1;
+        let length = frame.len().min(HEAD_BYTES);
+        if let (Some(kept), Some(first)) = (head.bytes.get_mut(..length), frame.get(..length)) {
+            kept.copy_from_slice(first);
+            head.length = u8::try_from(length).unwrap_or(u8::MAX);
         }
         head
     }
@@ -147,6 +148,14 @@ pub(super) mod tests {
     };
     pub(in crate::telemetry::drops) const STRANGER: Sample =
         Sample { vm: None, mac: Some(MacAddr([2, 0, 0, 0, 0, 8])), ..SAMPLE };
+
+    #[test]
+    fn a_head_has_as_many_bytes_as_there_are_and_as_are_kept() {
+        let frame: Vec<u8> = (0..=255).collect();
+        for length in [0, 1, 60, HEAD_BYTES, HEAD_BYTES + 1, 256] {
+            assert_eq!(Head::of(&frame[..length]).bytes(), &frame[..length.min(HEAD_BYTES)]);
+        }
+    }
 
     #[test]
     fn what_finds_no_room_is_counted_and_strangers_leave_half_to_vms() {
