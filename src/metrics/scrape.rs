@@ -5,7 +5,7 @@ use crate::control::health;
 use crate::control::reading::{self, Source};
 use crate::control::rpc::{HealthAnswer, RpcError};
 use crate::policy::Tally;
-use crate::telemetry::report::Report;
+use crate::telemetry::report::{Named, Report};
 
 /// What is shown, of one moment.
 #[derive(Clone, Debug)]
@@ -26,6 +26,8 @@ impl Scrape {
     pub fn take(source: &impl Source, shown: Shown) -> Result<Self, RpcError> {
         let overview = source.overview()?;
         let vms = match shown {
+            // Nobody is looked at to rank nobody.
+            Shown::Top(0) => Named::default(),
             Shown::Top(count) => reading::top(source, &overview.ledger, count as usize, Tally::Denied)?,
             Shown::All => reading::judged(source, &overview.ledger)?,
         };
