@@ -52,6 +52,8 @@ check: ## formatting, lints, documentation, licences, captures: what must be cle
 	cargo clippy --locked --no-default-features --all-targets -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --no-deps --all-features
 	cargo deny check licenses bans sources
+# What is fuzzed is built with what is tested.
+	cargo metadata --locked --format-version 1 --manifest-path tests/fuzz/Cargo.toml >/dev/null
 	/usr/bin/python3 tests/peers/captures.py --check $(PCAPS)
 
 advisories: ## known weaknesses of the dependencies (needs a network that reaches the RustSec database)
