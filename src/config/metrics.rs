@@ -4,7 +4,7 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use serde::de::{self, Visitor};
+use serde::de::{self, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 
 /// `[metrics]`
@@ -12,6 +12,7 @@ use serde::{Deserialize, Deserializer};
 #[serde(deny_unknown_fields, default)]
 pub struct Metrics {
     /// Where it is served; nowhere if nothing is said.
+    #[serde(deserialize_with = "one_or_more")]
     pub listen: Vec<Listen>,
     /// Which VMs have series of their own.
     pub vms: Shown,
@@ -25,6 +26,29 @@ pub enum Listen {
     Tcp(SocketAddr),
     /// A Unix socket.
     Unix(PathBuf),
+}
+
+/// One end, or a list of them.
+fn one_or_more<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Listen>, D::Error> {
+    struct Ends;
+
+    impl<'de> Visitor<'de> for Ends {
+        type Value = Vec<Listen>;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("an address with a port, a socket's path, or a list of them")
+        }
+
+        fn visit_str<E: de::Error>(self, text: &str) -> Result<Vec<Listen>, E> {
+            Listen::try_from(text.to_owned()).map(|end| vec![end]).map_err(E::custom)
+        }
+
+        fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Vec<Listen>, A::Error> {
+            std::iter::from_fn(|| list.next_element().transpose()).collect()
+        }
+    }
+
+    deserializer.deserialize_any(Ends)
 }
 
 impl TryFrom<String> for Listen {
@@ -116,6 +140,8 @@ mod tests {
             (ends, metrics.vms),
             (["127.0.0.1:9753", "[::1]:1", "/run/x.sock"].map(String::from).into(), Shown::All)
         );
+        assert_eq!(parse("listen = \"[::1]:1\"").unwrap().listen, [Listen::Tcp("[::1]:1".parse().unwrap())]);
+        assert!(parse("listen = 9753").unwrap_err().contains("expected an address with a port"));
         assert_eq!(parse("").unwrap(), Metrics { listen: Vec::new(), vms: Shown::Top(20) });
         for wrong in ["9753", ":9753", "localhost:9753", "127.0.0.1", "metrics.sock", "127.0.0.1:65536"] {
             let error = parse(&format!("listen = [\"{wrong}\"]")).unwrap_err();

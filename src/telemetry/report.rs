@@ -50,8 +50,8 @@ pub struct Report<V = Named<Judged>> {
     pub daemon: Option<DaemonReport>,
     /// Every link, in the order of the configuration.
     pub links: Named<LinkReport>,
-    /// How busy each worker was, in the order of their numbers.
-    #[serde(default)]
+    /// How busy each worker was, in the order of their numbers; not of a capture, which takes no time of its own.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub workers: Vec<LoadReport>,
     /// Dropped frames by reason, all links together.
     pub reasons: Both<Named<u64>>,

@@ -245,8 +245,10 @@ fn an_unknown_key_is_refused_with_the_one_that_was_meant() {
     refused_by_check_and_run(&lab, &config, &["queus", "did you mean `queues`?"]);
     let config = nulls(&lab).and("[polcy]\nmode = \"monitor\"").toml();
     refused_by_check_and_run(&lab, &config, &["polcy", "did you mean `policy`?"]);
-    let config = nulls(&lab).and("[metrics]\nlisten = \"127.0.0.1:9555\"").toml();
-    refused_by_check_and_run(&lab, &config, &["metrics", "not in this version"]);
+    let config = nulls(&lab).and("[metrics]\nlistn = \"127.0.0.1:9753\"").toml();
+    refused_by_check_and_run(&lab, &config, &["listn", "did you mean `listen`?"]);
+    let config = nulls(&lab).and("[events]\nkeep = 5").toml();
+    refused_by_check_and_run(&lab, &config, &["events", "not in this version"]);
 }
 
 #[test]

@@ -133,7 +133,7 @@ impl Replay {
         let report = {
             let ledger = ledger(&config, &engine.shared);
             let judged = registry.iter_after(None).map(|(at, vm)| (vm.id.to_string(), ledger.counted(Some(at))));
-            ledger.report(registry.revision()).with_vms(judged.collect())
+            Report { workers: Vec::new(), ..ledger.report(registry.revision()).with_vms(judged.collect()) }
         };
         let why = why(&registry, &inputs)?;
         let stopped = engine.stop();
