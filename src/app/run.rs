@@ -15,7 +15,7 @@ use listenfd::ListenFd;
 use tracing::{error, info, warn};
 
 use super::boot::{Asked, Prepared};
-use super::engine::{Engine, EngineError, Shared};
+use super::engine::{Engine, Shared};
 use super::log;
 use super::reload;
 use super::store;
@@ -108,8 +108,8 @@ impl Run {
             .map_err(|error| Failure::new(Cause::Os, format_args!("the control socket cannot be served: {error}")))?;
         let links = self::links(&config, &engine.shared, &board).map_err(refused)?;
         let drops = self::drops(drops).map_err(refused)?;
-        let metrics = metrics(&config, &server).map_err(refused)?;
-        let served = telemetry::serve(eal, server.handle()).map_err(EngineError::from)?;
+        let metrics = metrics(&config, &server);
+        let served = telemetry::serve(eal, server.handle()).map_err(|error| error!("{error}; it says nothing of ours"));
         life.running(Running {
             threads: threads(&engine.shared, &server, [&links, &drops], audit.as_ref(), metrics.as_ref()),
             status: Box::new(status(&config, engine.shared.blocks.len(), board)),
@@ -135,7 +135,7 @@ impl Run {
         life.stopping();
         Ok(stop(
             &life,
-            Parts { server, metrics, served, audit, engine, helpers: [links, drops], ledger, session },
+            Parts { server, metrics, served: served.ok(), audit, engine, helpers: [links, drops], ledger, session },
             fault,
         ))
     }
@@ -155,7 +155,7 @@ struct Parts {
     server: Server,
     metrics: Option<http::Server>,
     /// On DPDK's telemetry socket.
-    served: Served,
+    served: Option<Served>,
     audit: Option<AuditLog>,
     engine: Engine,
     /// The one that asks drivers for links, and the one that takes samples of dropped frames.
@@ -251,15 +251,16 @@ fn drops(drops: Arc<Drops>) -> io::Result<Helper> {
     })
 }
 
-/// Whoever only looks is served here, where that is wanted.
-fn metrics(config: &Config, server: &Server) -> io::Result<Option<http::Server>> {
+/// Whoever only looks is served here, where that is wanted. Frames pass whether it can be or not.
+fn metrics(config: &Config, server: &Server) -> Option<http::Server> {
     let config::Metrics { listen, vms } = &config.metrics;
     if listen.is_empty() {
-        return Ok(None);
+        return None;
     }
-    let (metrics, refused) = http::Server::start(listen, *vms, server.handle())?;
+    let started = http::Server::start(listen, *vms, server.handle());
+    let (metrics, refused) = started.map_err(|error| error!("no metrics are served: {error}")).ok()?;
     refused.iter().for_each(|refused| error!("{refused}"));
-    Ok(Some(metrics))
+    Some(metrics)
 }
 
 /// What is counted. What drivers lost is read where the link thread writes it down, so that nobody waits for a driver.

@@ -57,7 +57,8 @@ pub(crate) fn json(text: &str) -> Value {
 }
 
 fn flowing<'a>(lab: &'a Lab) -> Daemon<'a> {
-    let daemon = Daemon::start(lab, &demo(lab));
+    let metrics = format!("[metrics]\nlisten = {:?}", lab.text("metrics.sock"));
+    let daemon = Daemon::start(lab, &demo(lab).and(&metrics));
     daemon.stats_when("frames flow", |stats| number(&stats["links"]["uplink"]["inside"]["tx"]) > 1000);
     daemon
 }
@@ -181,6 +182,7 @@ fn a_stop_ends_whatever_stands_still() {
         ("control", "the control socket did not end within 2 s"),
         ("control-accept", "the control socket did not end within 2 s"),
         ("links", "the links did not end within 2 s"),
+        ("metrics", "the metrics did not end within 2 s"),
         ("portcullis", "thread `main` has not gone round for 4 s"),
         ("watch", ""),
         ("log", ""),
