@@ -97,9 +97,10 @@ fn named<'a>(group: &'a str, counts: &'a Both<Named<u64>>) -> impl Iterator<Item
 }
 
 fn judged(prefix: &str, judged: &Judged) -> Vec<(String, Value)> {
-    let ways = Direction::ALL.into_iter().flat_map(|way| Tally::ALL.map(|tally| (way, tally)));
-    ways.map(|(way, tally)| number(&format!("{prefix}{}/{}", way.name(), tally.name()), judged.way(way).tallied(tally)))
-        .collect()
+    let member = |(way, tally, frames): (Direction, Tally, u64)| {
+        number(&format!("{prefix}{}/{}", way.name(), tally.name()), frames)
+    };
+    judged.each().map(member).collect()
 }
 
 fn link(source: &impl Source, parameters: Option<&str>) -> Option<Answer> {
@@ -109,20 +110,9 @@ fn link(source: &impl Source, parameters: Option<&str>) -> Option<Answer> {
     let mut members = vec![text("name", name)];
     for (side, port) in [("inside", inside), ("outside", outside)] {
         let PortReport { rx, tx, device, rx_by_worker: _ } = port;
-        let losses = &device.losses;
-        for (name, count) in [
-            ("rx", *rx),
-            ("tx", *tx),
-            ("rx_missed", losses.rx_missed),
-            ("rx_no_mbuf", losses.rx_no_mbuf),
-            ("rx_errors", losses.rx_errors),
-            ("tx_errors", losses.tx_errors),
-            ("rx_too_long", losses.rx_too_long),
-            ("rx_tags_lost", losses.rx_tags_lost),
-            ("rx_tags_restored", device.rx_tags_restored),
-        ] {
-            members.push(number(&format!("{side}/{name}"), count));
-        }
+        let restored = ("rx_tags_restored", device.rx_tags_restored);
+        let counts = [("rx", *rx), ("tx", *tx), restored].into_iter().chain(device.losses.named());
+        members.extend(counts.map(|(name, count)| number(&format!("{side}/{name}"), count)));
         if let Some(link) = device.link {
             members.push(number(&format!("{side}/up"), link.up.into()));
         }

@@ -186,15 +186,7 @@ fn port_lines(name: &str, port: &PortReport, page: Page) -> String {
         };
         text.push('\n');
     }
-    let losses = &port.device.losses;
-    for (frames, counter) in [
-        (losses.rx_missed, "rx_missed"),
-        (losses.rx_no_mbuf, "rx_no_mbuf"),
-        (losses.rx_errors, "rx_errors"),
-        (losses.tx_errors, "tx_errors"),
-        (losses.rx_too_long, "rx_too_long"),
-        (losses.rx_tags_lost, "rx_tags_lost"),
-    ] {
+    for (counter, frames) in port.device.losses.named() {
         if frames > 0 {
             text += &page.notice(&page.wrapped(&format!("{name}: {frames} frames lost by the driver ({counter})"), 2));
             text.push('\n');
@@ -218,15 +210,6 @@ fn counted(title: &'static str, counts: &Both<Named<u64>>, names: &[(&str, &str)
     (!grid.is_empty()).then(|| format!("\n{}\n", grid.show(page)))
 }
 
-fn tally(counts: &VmCounts, tally: Tally) -> u64 {
-    match tally {
-        Tally::Allowed => counts.allowed,
-        Tally::Denied => counts.denied,
-        Tally::Excepted => counts.excepted,
-        Tally::WouldDeny => counts.would_deny,
-    }
-}
-
 fn tallies(counts: &VmCounts) -> [String; 4] {
     [counts.allowed, counts.denied, counts.excepted, counts.would_deny].map(|frames| frames.to_string())
 }
@@ -234,9 +217,8 @@ fn tallies(counts: &VmCounts) -> [String; 4] {
 /// VMs of which some frame was judged, those with most of what is asked for first; the unknown ones last.
 fn vms(report: &Report, rank: Rank, page: Page) -> String {
     let mut grid = Grid::new(&["judged frames of", "allowed", "denied", "excepted", "would deny"], 1..5);
-    let frames = |judged: &Judged| tally(&judged.egress, rank.by).saturating_add(tally(&judged.ingress, rank.by));
     let mut known: Vec<(&str, &Judged)> = report.vms.iter().filter(|(_, judged)| !judged.is_zero()).collect();
-    known.sort_by_key(|(_, judged)| std::cmp::Reverse(frames(judged))); // Equal ones stay in the order of ids.
+    known.sort_by_key(|(_, judged)| std::cmp::Reverse(judged.tallied(rank.by))); // Equal ones stay in the order of ids.
     let more = known.len() > rank.top;
     let unknown = [("(unknown VMs)", &report.unknown)];
     for (id, judged) in known.into_iter().take(rank.top).chain(unknown) {

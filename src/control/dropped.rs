@@ -142,10 +142,10 @@ fn senders<K>(settings: &Settings, ranked: Vec<Sender<K>>, limit: usize) -> Vec<
 }
 
 fn drop_entry(settings: &Settings, names: &HashMap<VmIndex, VmId>, seen: &Seen) -> DropEntry {
-    let Seen { number, at, at_ms: _, sample } = *seen;
+    let Seen { number, at_ms: _, sample } = *seen;
     DropEntry {
         number,
-        at,
+        at: seen.at(),
         link: settings.links.get(sample.way.link.0).cloned(),
         direction: sample.way.direction,
         verdict: becomes(sample.watched),

@@ -5,6 +5,7 @@ use super::{Scrape, process};
 use crate::control::health::Problem;
 use crate::model::{Direction, Mode};
 use crate::policy::Tally;
+use crate::telemetry::load::LoadReport;
 use crate::telemetry::report::{Both, DaemonReport, Judged, Named, PortLosses, PortReport, Report};
 
 /// The text that Prometheus reads.
@@ -86,19 +87,19 @@ fn frames(families: &mut Families, report: &Report) {
         "Frames of all links on which something was seen beside, and answers that the box made.",
         by_name("observation", &report.observed),
     );
-    let tallies = |judged: &Judged| {
-        let ways = Direction::ALL.into_iter().flat_map(|way| Tally::ALL.map(|tally| (way, tally)));
-        ways.map(|(way, tally)| (way.name(), tally.name(), judged.way(way).tallied(tally))).collect::<Vec<_>>()
-    };
-    let unknown = tallies(&report.unknown).into_iter();
     families.counters(
         "portcullis_unknown_frames_total",
         "Judged frames that no VM answers for.",
-        unknown.map(|(way, tally, count)| Sample::count([("direction", way), ("tally", tally)], count)),
+        report
+            .unknown
+            .each()
+            .map(|(way, tally, count)| Sample::count([("direction", way.name()), ("tally", tally.name())], count)),
     );
     let of_vm = |(id, judged): (&str, &Judged)| {
-        let sample = |(way, tally, count)| Sample::count([("vm", id), ("direction", way), ("tally", tally)], count);
-        tallies(judged).into_iter().map(sample).collect::<Vec<_>>()
+        let sample = |(way, tally, count): (Direction, Tally, u64)| {
+            Sample::count([("vm", id), ("direction", way.name()), ("tally", tally.name())], count)
+        };
+        judged.each().map(sample).collect::<Vec<_>>()
     };
     families.counters(
         "portcullis_vm_frames_total",
@@ -130,30 +131,19 @@ fn ports(families: &mut Families, report: &Report) {
         "Frames that the driver of a port took, answers of the box apart.",
         each_port(report, |labels, port| Sample::count(labels, port.tx)),
     );
-    type Of = fn(&PortLosses) -> u64;
-    let losses: [(&str, &str, Of); 6] = [
-        ("rx_missed", "Frames that found no receive descriptor free: the box is too slow.", |it| it.rx_missed),
-        ("rx_no_mbuf", "Frames that found no packet buffer free.", |it| it.rx_no_mbuf),
-        ("rx_errors", "Frames that the device received damaged or refused.", |it| it.rx_errors),
-        ("tx_errors", "Frames that failed on their way out.", |it| it.tx_errors),
-        (
-            "rx_too_long",
-            "Frames longer than the port takes, as far as the driver tells; mostly among rx_errors too.",
-            |it| it.rx_too_long,
-        ),
-        (
-            "rx_tags_lost",
-            "Frames without a VLAN tag that the device had taken off, dropped because they had no room to get it back.",
-            |it| it.rx_tags_lost,
-        ),
+    // In the order of `PortLosses::named`.
+    let meanings = [
+        "Frames that found no receive descriptor free: the box is too slow.",
+        "Frames that found no packet buffer free.",
+        "Frames that the device received damaged or refused.",
+        "Frames that failed on their way out.",
+        "Frames longer than the port takes, as far as the driver tells; mostly among rx_errors too.",
+        "Frames without a VLAN tag that the device had taken off, dropped because they had no room to get it back.",
     ];
-    for (name, help, of) in losses {
+    for (at, ((name, _), help)) in PortLosses::default().named().into_iter().zip(meanings).enumerate() {
         let name = format!("portcullis_port_{name}_frames_total");
-        families.counters(
-            &name,
-            help,
-            each_port(report, |labels, port| Sample::count(labels, of(&port.device.losses))),
-        );
+        let lost = |port: &PortReport| port.device.losses.named().get(at).map_or(0, |&(_, frames)| frames);
+        families.counters(&name, help, each_port(report, |labels, port| Sample::count(labels, lost(port))));
     }
     families.counters(
         "portcullis_port_rx_tags_restored_frames_total",
@@ -191,33 +181,29 @@ fn ports(families: &mut Families, report: &Report) {
 
 /// How busy the workers were.
 fn workers(families: &mut Families, report: &Report) {
-    let numbered = || report.workers.iter().enumerate().map(|(number, load)| (number.to_string(), load));
-    families.counters(
-        "portcullis_worker_rx_frames_total",
-        "Frames that a worker received, of all links.",
-        numbered().map(|(worker, _)| {
-            let number = worker.parse().unwrap_or_default();
-            Sample::count([("worker", &worker)], report.received_by(number))
-        }),
-    );
-    families.counters(
-        "portcullis_worker_turns_total",
-        "How often a worker looked at every link once.",
-        numbered().map(|(worker, load)| Sample::count([("worker", &worker)], load.turns)),
-    );
-    families.counters(
-        "portcullis_worker_turns_empty_total",
-        "How often it found no frame there.",
-        numbered().map(|(worker, load)| Sample::count([("worker", &worker)], load.turns_empty)),
-    );
-    families.counters(
+    let each = |name: &str, help: &str, families: &mut Families, of: &dyn Fn(usize, &LoadReport) -> f64| {
+        let workers = report.workers.iter().enumerate();
+        let samples = workers.map(|(at, load)| Sample::new([("worker", &at.to_string())], of(at, load)));
+        families.counters(name, help, samples);
+    };
+    each("portcullis_worker_rx_frames_total", "Frames that a worker received, of all links.", families, &|at, _| {
+        report.received_by(at) as f64
+    });
+    each("portcullis_worker_turns_total", "How often a worker looked at every link once.", families, &|_, load| {
+        load.turns as f64
+    });
+    each("portcullis_worker_turns_empty_total", "How often it found no frame there.", families, &|_, load| {
+        load.turns_empty as f64
+    });
+    each(
         "portcullis_worker_busy_seconds_total",
         "Time that a worker's other turns took: its rate is the share of its CPU that is work.",
-        numbered().map(|(worker, load)| Sample::new([("worker", &worker)], load.busy_ns as f64 / 1e9)),
+        families,
+        &|_, load| load.busy_ns as f64 / 1e9,
     );
-    let bursts = numbered().enumerate().map(|(number, (worker, load))| {
+    let bursts = report.workers.iter().enumerate().map(|(at, load)| {
         let sizes = load.bursts.iter().filter_map(|(most, &count)| Some((most.parse().ok()?, count))).collect();
-        (Sample::count([("worker", &worker)], report.received_by(number)), sizes)
+        (Sample::count([("worker", &at.to_string())], report.received_by(at)), sizes)
     });
     families.histograms("portcullis_worker_burst_frames", "Frames that a worker received at once.", bursts);
 }
@@ -271,7 +257,6 @@ mod tests {
     use crate::model::{Boot, Revision};
     use crate::policy::{DropReason, Observed};
     use crate::telemetry::counters::VmCounts;
-    use crate::telemetry::load::LoadReport;
     use crate::telemetry::report::{
         AuditReport, ChangesReport, LinkReport, LinkState, PortState, SCHEMA, StoreReport, TableReport,
     };

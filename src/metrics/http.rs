@@ -1,7 +1,7 @@
 //! A small HTTP server for whoever only looks: one thread, a few connections at a time, one answer for each.
 //!
-//! What is shown is taken and written by a second thread, one answer after another, so that a slow one keeps nobody from being
-//! told to wait, and the first thread alive.
+//! What is shown is taken and written by a second thread, one answer after another. So the first one is never silent for long, which the
+//! watchdog would see, and closes connections that are when they have had their time.
 
 use std::io;
 use std::net::TcpListener;

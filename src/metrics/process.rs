@@ -1,11 +1,9 @@
 //! What the system says of this process, by the names that Prometheus' own libraries have for it.
 
-use std::time::{SystemTime, UNIX_EPOCH};
-
 use procfs::process::{LimitValue, Process};
 use procfs::{ProcResult, boot_time_secs, page_size, ticks_per_second};
 
-use super::families::{Families, Sample};
+use super::families::Families;
 
 /// As far as the system says.
 pub(super) fn add(families: &mut Families) {
@@ -36,8 +34,6 @@ fn read(families: &mut Families) -> ProcResult<()> {
         families.gauge("process_max_fds", "Most file descriptors that can be open.", most as f64);
     }
     let start = boot_time_secs()? as f64 + seconds(stat.starttime);
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64();
-    let help = "When the process started, in seconds since 1970 (UTC).";
-    families.gauges("process_start_time_seconds", help, [Sample::from(start.min(now))]);
+    families.gauge("process_start_time_seconds", "When the process started, in seconds since 1970 (UTC).", start);
     Ok(())
 }

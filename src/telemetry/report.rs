@@ -218,6 +218,21 @@ pub struct PortLosses {
     pub rx_tags_lost: u64,
 }
 
+impl PortLosses {
+    /// Each, by its name.
+    #[must_use]
+    pub const fn named(&self) -> [(&'static str, u64); 6] {
+        [
+            ("rx_missed", self.rx_missed),
+            ("rx_no_mbuf", self.rx_no_mbuf),
+            ("rx_errors", self.rx_errors),
+            ("tx_errors", self.tx_errors),
+            ("rx_too_long", self.rx_too_long),
+            ("rx_tags_lost", self.rx_tags_lost),
+        ]
+    }
+}
+
 /// Something for each direction.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Both<T> {
@@ -321,6 +336,12 @@ impl Judged {
     #[must_use]
     pub fn tallied(&self, tally: Tally) -> u64 {
         self.egress.tallied(tally).saturating_add(self.ingress.tallied(tally))
+    }
+
+    /// Frames of each direction and tally.
+    pub fn each(&self) -> impl Iterator<Item = (Direction, Tally, u64)> + '_ {
+        let ways = Direction::ALL.into_iter().flat_map(|way| Tally::ALL.map(|tally| (way, tally)));
+        ways.map(|(way, tally)| (way, tally, self.way(way).tallied(tally)))
     }
 
     /// Whether nothing was judged.

@@ -62,12 +62,11 @@ impl<K: Copy + Eq + Hash + Ord> Busiest<K> {
 mod tests {
     use super::super::feed::tests::STRANGER;
     use super::*;
-    use crate::model::Moment;
 
     #[test]
     fn who_sends_much_stays_however_many_others_there_are() {
         let mut busiest = Busiest::new(16);
-        let seen = Seen { number: 1, at: Moment::of_unix(7), at_ms: 7_000, sample: STRANGER };
+        let seen = Seen { number: 1, at_ms: 7_000, sample: STRANGER };
         for number in 0..10_000_u32 {
             busiest.add(number + 1_000, seen);
             busiest.add(number % 4, seen);

@@ -30,6 +30,9 @@ pub const ROUND: Duration = Duration::from_millis(100);
 pub const LATEST_MAX: usize = 1_000;
 /// Of how many VMs the last drops are kept; of those that were denied something last.
 const VMS_MAX: NonZeroUsize = NonZeroUsize::new(16_384).unwrap();
+/// All of them take no more than this.
+const VMS_MIB_MAX: usize = 40;
+const _: () = assert!(VMS_MAX.get() * of_vm::LATEST_MAX * size_of::<Seen>() <= VMS_MIB_MAX << 20);
 /// How many MACs are remembered that spoke for addresses of others.
 const SUSPECTS_MAX: NonZeroUsize = NonZeroUsize::new(256).unwrap();
 /// How many unknown senders are told apart by MAC, and as many by address.
@@ -40,12 +43,18 @@ const STRANGERS_MAX: usize = 256;
 pub struct Seen {
     /// Counted from 1 on.
     pub number: u64,
-    /// When, to a tenth of a second: of the calendar.
-    pub at: Moment,
-    /// The same in milliseconds since 1970 (UTC).
+    /// When, to a tenth of a second: milliseconds since 1970 (UTC).
     pub at_ms: u64,
     /// What it was.
     pub sample: Sample,
+}
+
+impl Seen {
+    /// When, to a second.
+    #[must_use]
+    pub fn at(&self) -> Moment {
+        Moment::of_unix(self.at_ms / 1000)
+    }
 }
 
 /// A MAC that speaks for addresses of others.
@@ -174,7 +183,7 @@ impl Kept {
         let Self { outlets, count, latest, vms, macs, addresses, spoofed } = self;
         for sample in outlets.iter_mut().flat_map(Outlet::samples) {
             *count += 1;
-            let seen = Seen { number: *count, at: Moment::of_unix(at_ms / 1000), at_ms, sample };
+            let seen = Seen { number: *count, at_ms, sample };
             if latest.len() == LATEST_MAX {
                 latest.pop_front();
             }
@@ -223,7 +232,7 @@ mod tests {
         assert_eq!(drops.latest(10, |seen| seen.sample.vm == other.vm).len(), 1);
         let (seen, kinds) = drops.of_vm(SAMPLE.vm.unwrap());
         assert_eq!((ports(&seen), kinds.len()), (vec![465, 25], 2));
-        assert!(seen[0].at >= Moment::of_unix(1_700_000_000), "{}", seen[0].at);
+        assert!(seen[0].at() >= Moment::of_unix(1_700_000_000), "{}", seen[0].at());
         assert_eq!(drops.lost(), 0);
     }
 

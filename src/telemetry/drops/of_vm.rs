@@ -56,11 +56,11 @@ impl OfVm {
                 let oldest = oldest.map_or(0, |(at, _)| at);
                 self.kinds.swap_remove(oldest);
             }
-            self.kinds.push(Kind { denial, last: seen.at, peers: Distinct::default() });
+            self.kinds.push(Kind { denial, last: seen.at(), peers: Distinct::default() });
             self.kinds.len() - 1
         });
         if let Some(kind) = self.kinds.get_mut(at) {
-            kind.last = seen.at;
+            kind.last = seen.at();
             seen.sample.peer.into_iter().for_each(|peer| kind.peers.add(peer));
         }
     }
@@ -99,7 +99,7 @@ mod tests {
     use crate::policy::DropReason;
 
     fn seen(second: u64, sample: Sample) -> Seen {
-        Seen { number: second, at: Moment::of_unix(second), at_ms: second * 1000, sample }
+        Seen { number: second, at_ms: second * 1000, sample }
     }
 
     #[test]
@@ -111,7 +111,7 @@ mod tests {
             of_vm.add(seen(second, SAMPLE));
             of_vm.add(seen(second, reply));
         }
-        let latest: Vec<_> = of_vm.latest().map(|seen| seen.at.unix()).collect();
+        let latest: Vec<_> = of_vm.latest().map(|seen| seen.at().unix()).collect();
         assert_eq!(latest, [19, 19, 18, 18, 17, 17, 16, 16]);
         let ports: Vec<_> = of_vm.kinds().iter().map(|kind| (kind.denial.reason, kind.denial.port)).collect();
         assert_eq!(ports, [(DropReason::PortClosed, Some(25)), (DropReason::ReplyClosed, Some(25))]);
