@@ -78,18 +78,16 @@ impl CaptureArgs {
             answer.revision.0, answer.boot
         );
         let written = self.write(is_stdout, &about, |annotator| {
-            let mut left = self.count.unwrap_or(u64::MAX);
+            let wanted = self.count.unwrap_or(u64::MAX);
             let mut frames = 0;
             loop {
-                for drop in answer.drops.iter().rev() {
-                    if left == 0 {
-                        break;
-                    }
+                let left = usize::try_from(wanted - frames).unwrap_or(usize::MAX);
+                for drop in answer.drops.iter().rev().take(left) {
                     self.add(annotator, drop)?;
-                    (left, frames) = (left - 1, frames + 1);
+                    frames += 1;
                 }
                 annotator.flush().map_err(Stop::Write)?;
-                if self.last || left == 0 {
+                if self.last || frames == wanted {
                     return Ok(frames);
                 }
                 if let Some(last) = answer.drops.first() {

@@ -116,42 +116,41 @@ impl StatsArgs {
             ));
         }
         let mark = self.since.as_deref().map(mark).transpose()?;
+        let counted = |report: Report| match &mark {
+            Some(mark) => since(report, mark),
+            None => Ok(report),
+        };
         let mut client = self.remote.connect()?;
         if self.remote.json {
             let answer = self.remote.call(&mut client, "stats.get", &json!({}))?;
-            let Some(mark) = mark else { return super::out::print(&answer.to_string()) };
-            let report = since(self.remote.understand(answer)?, &mark)?;
-            return super::out::print(&json!(report).to_string());
+            return super::out::print(&match mark {
+                Some(_) => json!(counted(self.remote.understand(answer)?)?).to_string(),
+                None => answer.to_string(),
+            });
         }
         let by = Tally::ALL.into_iter().find(|tally| tally.name() == self.by).unwrap_or(Tally::Denied);
         let rank = Rank { top: self.top as usize, by };
-        let mut first: Option<(Report, Instant)> = None;
+        // A mark names all of its VMs, and which stand out since is seen only when all are compared.
+        let wish = if mark.is_some() { json!({}) } else { self.wish() };
+        let mut before: Option<(Report, Instant)> = None;
         if self.seconds > 0 {
-            first = Some((self.remote.ask(&mut client, "stats.get", &json!({ "vms": false }))?, Instant::now()));
+            let report = self.remote.ask(&mut client, "stats.get", &json!({ "vms": false }))?;
+            before = Some((counted(report)?, Instant::now()));
         }
         loop {
             std::thread::sleep(Duration::from_secs(self.seconds));
-            // A mark names all of its VMs, and which stand out since is seen only when all are compared.
-            let wish = if mark.is_some() { json!({}) } else { self.wish() };
-            let report: Report = self.remote.ask(&mut client, "stats.get", &wish)?;
+            let report = counted(self.remote.ask(&mut client, "stats.get", &wish)?)?;
             let taken = Instant::now();
-            let before = first.as_ref().map(|(report, taken)| (report, taken.elapsed()));
             let page = Page::of_stdout();
-            let text = match &mark {
-                Some(mark) => {
-                    let before = before.map(|(report, ago)| (report.clone().since(mark), ago));
-                    let before = before.as_ref().map(|(report, ago)| (report, *ago));
-                    render::report(&since(report.clone(), mark)?, before, rank, page)
-                }
-                None => render::report(&report, before, rank, page),
-            };
+            let earlier = before.as_ref().map(|(report, then)| (report, taken.duration_since(*then)));
+            let text = render::report(&report, earlier, rank, page);
             if !self.watch {
                 return super::out::print(&text);
             }
             if super::out::print_more(&page.anew(&text))? == Reader::Gone {
                 return Ok(());
             }
-            first = (self.seconds > 0).then_some((report, taken));
+            before = Some((report, taken));
         }
     }
 
