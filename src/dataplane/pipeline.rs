@@ -21,6 +21,8 @@ pub struct Pipeline<W = (), R = ()> {
     questions: Box<[Question; BURST_FRAMES_MAX]>,
     /// What was denied to frames of a burst by the class of their VM alone.
     denials: Box<[Denied; BURST_FRAMES_MAX]>,
+    /// Which VMs list the MACs of frames that their class does not decide.
+    listers: Box<[Option<VmIndex>; BURST_FRAMES_MAX]>,
     /// Frames that must be judged one by one, before any is. Never more than a burst has, so it never grows.
     cases: Vec<(usize, Case, Sought)>,
     /// Who they say that they are.
@@ -45,6 +47,7 @@ impl<W, R> Pipeline<W, R> {
             head,
             questions,
             denials,
+            listers: Box::new([None; BURST_FRAMES_MAX]),
             cases: Vec::with_capacity(BURST_FRAMES_MAX),
             names: Vec::with_capacity(BURST_FRAMES_MAX),
             witness,
@@ -62,8 +65,8 @@ impl<W, R> Pipeline<W, R> {
 /// `replies`, which is empty and has as much room as the burst.
 ///
 /// First the many frames whose ports no class closes are sieved out. Then those are answered that need only their VM's class,
-/// all together. The others are examined one by one, and what must be looked up for them is asked for before the first is
-/// judged, so that they do not wait one after the other.
+/// all together. The others are examined one by one, those of a common shape without the parser, and what must be looked up for
+/// them is asked for before the first is judged, so that they do not wait one after the other.
 #[inline]
 pub fn filter_burst<F: Frames, W: Witness, R: Responder>(
     pipeline: &mut Pipeline<W, R>,
@@ -74,17 +77,39 @@ pub fn filter_burst<F: Frames, W: Witness, R: Responder>(
     counts: &mut BurstCounts,
     block: &Block,
 ) {
-    let Pipeline { head, questions, denials, cases, names, witness, responder } = pipeline;
-    let Sieved { closed, mut others } = policy::sieve(snapshot.settings, way, burst.heads(), |index| burst.head(index));
+    let Pipeline { head, questions, denials, listers, cases, names, witness, responder } = pipeline;
+    let Sieved { closed, dressed, mut others } =
+        policy::sieve(snapshot.settings, way, burst.heads(), |index| burst.head(index));
     let (dropped, answered) = (FrameSet::EMPTY, FrameSet::EMPTY);
     let settings = snapshot.settings;
     let always_asks_who = settings.always_asks_who(way.direction);
     let mut rulings = Rulings { settings, way, counts, block, witness, responder, dropped, answered };
+    let (mut segments, mut unanswered) = (dressed, FrameSet::EMPTY);
     if !closed.is_empty() {
-        others |= match ByClass::open(snapshot, way) {
-            Some(by_class) => rulings.answer(&by_class, burst, closed, questions, denials),
-            None => closed,
-        };
+        match ByClass::open(snapshot, way) {
+            Some(by_class) => {
+                unanswered = rulings.answer(&by_class, burst, closed, questions, denials, listers);
+            }
+            None => segments |= closed,
+        }
+    }
+    if always_asks_who {
+        (segments, unanswered, others) = (FrameSet::EMPTY, FrameSet::EMPTY, others | segments | unanswered);
+    }
+    for index in segments.iter() {
+        match Case::of_segment(settings, way, burst.head(index)) {
+            Some(case) => cases.push((index, case, case.seek(snapshot))),
+            None => others |= FrameSet::of(index),
+        }
+    }
+    for index in unanswered.iter() {
+        match Case::of_segment(settings, way, burst.head(index)) {
+            Some(case) => {
+                let lister = listers.get(index).copied().flatten();
+                cases.push((index, case, case.seek_address(snapshot, lister)));
+            }
+            None => others |= FrameSet::of(index),
+        }
     }
     for index in others.iter() {
         let (first, length) = (burst.head(index), burst.length(index));
@@ -169,7 +194,7 @@ struct Rulings<'a, W, R> {
 }
 
 impl<W: Witness, R: Responder> Rulings<'_, W, R> {
-    /// Rules on the frames of `closed` that their VM's class decides; the rest of them is left.
+    /// Rules on the frames of `closed` that their VM's class decides; the rest of them is left, with the VMs that list their MACs.
     #[inline(always)]
     fn answer<F: Frames>(
         &mut self,
@@ -178,6 +203,7 @@ impl<W: Witness, R: Responder> Rulings<'_, W, R> {
         closed: FrameSet,
         questions: &mut [Question; BURST_FRAMES_MAX],
         denials: &mut [Denied; BURST_FRAMES_MAX],
+        listers: &mut [Option<VmIndex>; BURST_FRAMES_MAX],
     ) -> FrameSet {
         for (index, question) in closed.iter().zip(&mut *questions) {
             *question = by_class.ask(burst.head(index));
@@ -185,9 +211,15 @@ impl<W: Witness, R: Responder> Rulings<'_, W, R> {
         let (mut port_closed, mut reply_closed, mut unanswered) = (FrameSet::EMPTY, FrameSet::EMPTY, FrameSet::EMPTY);
         let mut denied = 0;
         for (index, question) in closed.iter().zip(&*questions) {
-            let Some(answer) = by_class.answer(question) else {
-                unanswered |= FrameSet::of(index);
-                continue;
+            let answer = match by_class.answer(question) {
+                Ok(answer) => answer,
+                Err(vm) => {
+                    unanswered |= FrameSet::of(index);
+                    if let Some(lister) = listers.get_mut(index) {
+                        *lister = vm;
+                    }
+                    continue;
+                }
             };
             port_closed |= FrameSet::if_so(index, answer.port_closed);
             reply_closed |= FrameSet::if_so(index, answer.reply_closed);
@@ -258,6 +290,7 @@ impl<W: Witness, R: Responder> Rulings<'_, W, R> {
         self.tell(burst, index, (decision.verdict(), vm, decision.rejects()), || Record::of(way, decision));
     }
 
+    #[inline(always)]
     fn rule(&mut self, index: usize, case: Option<&Case>, decision: &Decision) {
         match *decision {
             Decision::Settled(verdict, observed) => self.settle(index, verdict, observed, None),
@@ -273,6 +306,7 @@ impl<W: Witness, R: Responder> Rulings<'_, W, R> {
         }
     }
 
+    #[inline(never)]
     fn settle(&mut self, index: usize, verdict: Verdict, observed: Option<Observed>, finding: Option<Finding>) {
         match verdict {
             Verdict::Drop(reason) => {

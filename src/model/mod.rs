@@ -4,6 +4,7 @@
 
 mod direction;
 mod ids;
+mod ip;
 mod key;
 mod mac;
 mod moment;
@@ -13,6 +14,7 @@ mod set;
 
 pub use self::direction::{Direction, Mode, Way};
 pub use self::ids::{Boot, ClassId, LinkIndex, Revision, Scope, VlanId, VmIndex};
+pub use self::ip::{Family, IpWords};
 pub use self::key::{Address, Key};
 pub use self::mac::MacAddr;
 pub use self::moment::Moment;

@@ -5,6 +5,7 @@
 
 use super::transport::Part;
 use super::{Opaque, Outcome, Rest};
+use crate::model::Family;
 
 /// How many headers are looked through.
 const HEADERS_MAX: usize = 8;
@@ -23,13 +24,6 @@ const HEADER_DESTINATION: u8 = 60;
 const HEADER_MOBILITY: u8 = 135;
 const HEADER_HIP: u8 = 139;
 const HEADER_SHIM6: u8 = 140;
-
-/// IPv4 knows none of these headers but AH.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Family {
-    Ipv4,
-    Ipv6,
-}
 
 /// Where a chain ends.
 pub(super) struct End<'f> {

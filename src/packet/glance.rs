@@ -4,11 +4,11 @@
 //! A glance says what [`Packet::parse`](super::Packet::parse) says of the frame (tests compare them), or that it does not
 //! know: IP options, extension headers, fragments, 802.3, a third tag and whatever is wrong take the long way.
 
-use super::chain::{self, Family};
-use super::plain::{PlainIpv4, PlainIpv6, bytes_at};
+use super::chain;
+use super::plain::{PlainIpv4, PlainIpv6};
 use super::transport::{self, PROTOCOL_TCP, PROTOCOL_UDP};
-use super::{Other, Ports, ethernet};
-use crate::model::VlanId;
+use super::{Other, Ports, bytes_at, ethernet};
+use crate::model::{Family, IpWords, MacAddr, VlanId};
 
 /// What a frame carries, at a glance.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,26 +55,76 @@ impl Glance {
         (marks | LONG_WAY) & self.kind == 0
     }
 
+    /// Whether it is TCP of a shape, which [`Segment::at`] can read.
+    #[inline(always)]
+    #[must_use]
+    pub const fn is_segment(self) -> bool {
+        self.kind == TCP
+    }
+
     #[inline(always)]
     fn of(head: &[u8]) -> Option<Self> {
+        Some(match Shape::of(head)? {
+            Shape::Ipv4(plain) => Self { kind: *KINDS.get(usize::from(plain.protocol()))?, ports: plain.ports() },
+            Shape::Ipv6(plain) => {
+                Self { kind: *KINDS.get(256 + usize::from(plain.next_header()))?, ports: plain.ports() }
+            }
+            Shape::Arp => Self { kind: PASSES, ports: Ports { source: 0, destination: 0 } },
+        })
+    }
+}
+
+/// A TCP segment that has one of the shapes, and whose it says that it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Segment {
+    /// The outermost tag whose id is not 0, else 0.
+    pub vlan: VlanId,
+    /// Source and destination station.
+    pub macs: (MacAddr, MacAddr),
+    /// Source and destination address.
+    pub addresses: (IpWords, IpWords),
+    /// Both ports.
+    pub ports: Ports,
+}
+
+impl Segment {
+    /// Of a frame, or of its first bytes; nothing if it has no such shape or carries something else.
+    #[inline(always)]
+    #[must_use]
+    pub fn at(head: &[u8]) -> Option<Self> {
+        let stations: &[u8; 12] = head.first_chunk()?;
+        let (addresses, ports) = match Shape::of(head)? {
+            Shape::Ipv4(plain) if plain.protocol() == PROTOCOL_TCP => (plain.ends(), plain.ports()),
+            Shape::Ipv6(plain) if plain.next_header() == PROTOCOL_TCP => (plain.ends(), plain.ports()),
+            Shape::Ipv4(_) | Shape::Ipv6(_) | Shape::Arp => return None,
+        };
+        let macs = (MacAddr(bytes_at(stations, 6)), MacAddr(bytes_at(stations, 0)));
+        Some(Self { vlan: vlan(head), macs, addresses, ports })
+    }
+}
+
+/// What lies behind the tags.
+enum Shape<'f> {
+    Ipv4(PlainIpv4<'f>),
+    Ipv6(PlainIpv6<'f>),
+    Arp,
+}
+
+impl<'f> Shape<'f> {
+    #[inline(always)]
+    fn of(head: &'f [u8]) -> Option<Self> {
         // What follows a tag lies as it would without, so the tag is taken for part of the stations.
         let mut frame = head;
         for _ in 0..=ethernet::TAGS_MAX {
             let front: &[u8; 14] = frame.first_chunk()?;
             match u16::from_be_bytes(bytes_at(front, 12)) {
                 ethernet::ETHER_TYPE_IPV4 => {
-                    let plain = PlainIpv4::read(frame).filter(|plain| !plain.is_odd(frame.len()))?;
-                    let kind = *KINDS.get(usize::from(plain.protocol()))?;
-                    return Some(Self { kind, ports: plain.ports() });
+                    return PlainIpv4::read(frame).filter(|plain| !plain.is_odd(frame.len())).map(Self::Ipv4);
                 }
                 ethernet::ETHER_TYPE_IPV6 => {
-                    let plain = PlainIpv6::read(frame).filter(|plain| !plain.is_odd(frame.len()))?;
-                    let kind = *KINDS.get(256 + usize::from(plain.next_header()))?;
-                    return Some(Self { kind, ports: plain.ports() });
+                    return PlainIpv6::read(frame).filter(|plain| !plain.is_odd(frame.len())).map(Self::Ipv6);
                 }
-                ethernet::ETHER_TYPE_ARP => {
-                    return Some(Self { kind: PASSES, ports: Ports { source: 0, destination: 0 } });
-                }
+                ethernet::ETHER_TYPE_ARP => return Some(Self::Arp),
                 tag if ethernet::is_tag(tag) => frame = frame.get(4..)?,
                 _ => return None,
             }
@@ -128,6 +178,15 @@ mod tests {
     use super::super::{Outcome, Packet};
     use super::*;
 
+    /// A segment by the parser.
+    fn parsed_segment(frame: &[u8]) -> Option<Segment> {
+        let packet = Packet::parse(frame, frame.len()).ok()?;
+        let Outcome::Tcp(ports) = packet.outcome else { return None };
+        assert!(!packet.network.is_source_routed(), "{frame:02x?}");
+        let (macs, addresses) = ((packet.source_mac(), packet.destination_mac()), packet.network.ends()?);
+        Some(Segment { vlan: packet.vlan, macs, addresses, ports })
+    }
+
     /// What a frame is by the parser, as a glance would have it; nothing where only the parser may say it.
     fn parsed(frame: &[u8]) -> Option<(u8, Option<Ports>, VlanId)> {
         let packet = Packet::parse(frame, frame.len()).ok()?;
@@ -142,7 +201,12 @@ mod tests {
 
     /// Whether it has one of the shapes; then it is what the parser says.
     fn agrees(frame: &[u8]) -> bool {
-        let Glance { kind, ports } = Glance::at(frame);
+        let glance @ Glance { kind, ports } = Glance::at(frame);
+        let segment = Segment::at(frame);
+        assert_eq!(segment.is_some(), glance.is_segment(), "{frame:02x?}");
+        if segment.is_some() {
+            assert_eq!(segment, parsed_segment(frame), "{frame:02x?}");
+        }
         let tunnel = transport::udp_tunnel(ports.destination);
         match kind {
             LONG_WAY => return false,

@@ -1,8 +1,9 @@
 //! The IPv4 header (RFC 791).
 
-use super::chain::{self, End, Family};
+use super::chain::{self, End};
 use super::transport::{self, Part};
 use super::{Network, Opaque, Outcome, Rest};
+use crate::model::Family;
 
 const PROTOCOL_TCP: u8 = transport::PROTOCOL_TCP;
 const PROTOCOL_AH: u8 = chain::HEADER_AH;

@@ -1,8 +1,9 @@
 //! The IPv6 header (RFC 8200).
 
-use super::chain::{self, End, Family};
+use super::chain::{self, End};
 use super::transport::{self, Part};
 use super::{Network, Opaque, Outcome, Rest};
+use crate::model::Family;
 
 /// What an IPv6 packet carries; `packet` begins at its header and may be followed by padding.
 #[inline]

@@ -25,9 +25,9 @@ mod transport;
 
 use std::net::IpAddr;
 
-use crate::model::{MacAddr, VlanId};
+use crate::model::{IpWords, MacAddr, VlanId};
 pub use arp::Arp;
-pub use glance::{Glance, Mark, vlan};
+pub use glance::{Glance, Mark, Segment, vlan};
 pub use icmpv6::Icmpv6;
 pub use message::Message;
 pub use plain::PlainIpv4;
@@ -148,17 +148,17 @@ impl Network<'_> {
     #[inline]
     #[must_use]
     pub fn addresses(&self) -> Option<(IpAddr, IpAddr)> {
+        self.ends().map(|(source, destination)| (source.into(), destination.into()))
+    }
+
+    /// Source and destination address, for a worker.
+    #[inline(always)]
+    #[must_use]
+    pub fn ends(&self) -> Option<(IpWords, IpWords)> {
         match *self {
             Self::Absent => None,
-            Self::Ipv4 { header, .. } => {
-                let &[.., s0, s1, s2, s3, d0, d1, d2, d3] = header;
-                Some((IpAddr::from([s0, s1, s2, s3]), IpAddr::from([d0, d1, d2, d3])))
-            }
-            Self::Ipv6 { header, .. } => {
-                let (_, addresses) = header.split_last_chunk::<32>()?;
-                let (source, destination) = (addresses.first_chunk::<16>()?, addresses.last_chunk::<16>()?);
-                Some((IpAddr::from(*source), IpAddr::from(*destination)))
-            }
+            Self::Ipv4 { header, .. } => Some((ipv4_at(header, 12), ipv4_at(header, 16))),
+            Self::Ipv6 { header, .. } => Some((ipv6_at(header, 8), ipv6_at(header, 24))),
         }
     }
 
@@ -172,6 +172,24 @@ impl Network<'_> {
             Self::Ipv6 { segments_left, .. } => segments_left,
         }
     }
+}
+
+/// `N` bytes from `offset` on, which the compiler sees to be there.
+#[inline(always)]
+fn bytes_at<const N: usize, const M: usize>(bytes: &[u8; M], offset: usize) -> [u8; N] {
+    bytes.get(offset..).and_then(|rest| rest.first_chunk()).copied().unwrap_or([0; N])
+}
+
+/// The IPv4 address there.
+#[inline(always)]
+fn ipv4_at<const M: usize>(bytes: &[u8; M], offset: usize) -> IpWords {
+    IpWords::ipv4(u32::from_be_bytes(bytes_at(bytes, offset)))
+}
+
+/// The IPv6 address there.
+#[inline(always)]
+fn ipv6_at<const M: usize>(bytes: &[u8; M], offset: usize) -> IpWords {
+    IpWords::ipv6([offset, offset + 8].map(|at| u64::from_be_bytes(bytes_at(bytes, at))))
 }
 
 /// What is left of a frame: the bytes at hand, and how many there really are.

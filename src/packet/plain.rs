@@ -6,8 +6,8 @@
 
 use std::net::Ipv4Addr;
 
-use super::Ports;
-use crate::model::MacAddr;
+use super::{Ports, bytes_at, ipv4_at, ipv6_at};
+use crate::model::{IpWords, MacAddr};
 
 /// The first bytes of a frame, taken for IPv4 of the shape.
 #[derive(Clone, Copy, Debug)]
@@ -86,6 +86,12 @@ impl<'f> PlainIpv4<'f> {
         bytes_at::<4, _>(self.0, 30).into()
     }
 
+    /// Source and destination address.
+    #[inline(always)]
+    pub(super) fn ends(self) -> (IpWords, IpWords) {
+        (ipv4_at(self.0, 26), ipv4_at(self.0, 30))
+    }
+
     /// Both ports.
     #[inline(always)]
     #[must_use]
@@ -123,17 +129,17 @@ impl<'f> PlainIpv6<'f> {
         next_header
     }
 
+    /// Source and destination address.
+    #[inline(always)]
+    pub(super) fn ends(self) -> (IpWords, IpWords) {
+        (ipv6_at(self.0, 22), ipv6_at(self.0, 38))
+    }
+
     /// Both ports.
     #[inline(always)]
     pub(super) fn ports(self) -> Ports {
         ports(bytes_at(self.0, 54))
     }
-}
-
-/// `N` bytes from `offset` on, which the compiler sees to be there.
-#[inline(always)]
-pub(super) fn bytes_at<const N: usize, const M: usize>(bytes: &[u8; M], offset: usize) -> [u8; N] {
-    bytes.get(offset..).and_then(|rest| rest.first_chunk()).copied().unwrap_or([0; N])
 }
 
 #[inline(always)]

@@ -20,6 +20,8 @@ pub struct Sieved {
     /// Plain IPv4 to a port that some class closes, or on ingress from one. Where it always matters who a frame says it is:
     /// all plain IPv4.
     pub closed: FrameSet,
+    /// Other [segments](crate::packet::Segment), over IPv6 or behind tags, to such a port.
+    pub dressed: FrameSet,
     /// What else [`decide`](super::decide) must see.
     pub others: FrameSet,
 }
@@ -61,7 +63,7 @@ fn sift<'f>(
         (closed << 1 | u64::from(wanted), doubtful << 1 | u64::from(doubt))
     });
     // Whatever is not untagged TCP over IPv4 is looked at apart: in the same loop every frame would pay for it.
-    let (mut left, mut settled) = (doubtful, 0);
+    let (mut left, mut settled, mut dressed) = (doubtful, 0, 0);
     while left != 0 {
         let index = left.trailing_zeros();
         left &= left - 1;
@@ -69,8 +71,11 @@ fn sift<'f>(
         let glance = Glance::at(head);
         let passes = glance.passes(marks(glance.ports)) & !refused(head);
         settled |= u64::from(passes) << index;
+        dressed |= u64::from(glance.is_segment()) << index;
     }
-    Sieved { closed: FrameSet::from_bits(closed & !doubtful), others: FrameSet::from_bits(doubtful & !settled) }
+    let [closed, dressed, others] =
+        [closed & !doubtful, dressed & !settled, doubtful & !settled & !dressed].map(FrameSet::from_bits);
+    Sieved { closed, dressed, others }
 }
 
 /// Answers for frames that [`sieve`] calls closed, as long as classes alone decide.
@@ -149,21 +154,24 @@ impl<'a> ByClass<'a> {
 
     /// The answer, if the MAC is a VM's and the address its own, and neither VM nor class is only
     /// watched, and the VM has no exceptions.
+    ///
+    /// # Errors
+    /// There is no answer here; the VM that lists the MAC.
     #[inline(always)]
-    pub fn answer(&self, question: &Question) -> Option<Answer> {
-        let vm = self.stations.vm(question.station)?;
+    pub fn answer(&self, question: &Question) -> Result<Answer, Option<VmIndex>> {
+        let vm = self.stations.vm(question.station).ok_or(None)?;
         let state = self.snapshot.vms.state(vm);
         let class = self.snapshot.settings.classes.get(state.class);
         let agrees = question.address != 0 && state.ipv4.to_bits() == question.address;
         if !agrees || state.has_exceptions || state.mode != Mode::Enforce || class.mode != Mode::Enforce {
-            return None;
+            return Err(Some(vm));
         }
         let Ports { source, destination } = question.ports;
         let port_closed = class.ports.contains(destination);
         let reply_closed = self.direction == Direction::Ingress && !port_closed && class.ports.contains(source);
         let judged = !self.always_asks_who || self.snapshot.settings.classes.any_closes(destination);
         let rejects = port_closed & (self.direction == Direction::Egress) & self.snapshot.settings.rejects(class);
-        Some(Answer { vm, port_closed, reply_closed, rejects, judged })
+        Ok(Answer { vm, port_closed, reply_closed, rejects, judged })
     }
 }
 
@@ -181,8 +189,9 @@ mod tests {
         })
     }
 
-    fn said(closed: u64, others: u64) -> Sieved {
-        Sieved { closed: FrameSet::from_bits(closed), others: FrameSet::from_bits(others) }
+    fn said(closed: u64, dressed: u64, others: u64) -> Sieved {
+        let [closed, dressed, others] = [closed, dressed, others].map(FrameSet::from_bits);
+        Sieved { closed, dressed, others }
     }
 
     #[test]
@@ -203,20 +212,20 @@ mod tests {
             frame().from(VM_A).to(PEER).udp(4789).bytes(),
         ];
         // IPv6 and tags to closed ports, UDP that is counted, what is cut short, tunnels.
-        assert_eq!(sieved(Direction::Egress, &frames), said(0b10, 0b1010_1110_1000));
-        assert_eq!(sieved(Direction::Ingress, &frames), said(0b1_0000_0010, 0b1010_1110_1000));
+        assert_eq!(sieved(Direction::Egress, &frames), said(0b10, 0b10_0000_1000, 0b1000_1110_0000));
+        assert_eq!(sieved(Direction::Ingress, &frames), said(0b1_0000_0010, 0b10_0000_1000, 0b1000_1110_0000));
     }
 
     #[test]
     fn a_full_burst_has_as_many_bits() {
         let frames = vec![frame().from(VM_A).to(PEER).tcp(25).bytes(); 64];
-        assert_eq!(sieved(Direction::Egress, &frames), said(u64::MAX, 0));
-        assert_eq!(sieved(Direction::Egress, &[]), said(0, 0));
+        assert_eq!(sieved(Direction::Egress, &frames), said(u64::MAX, 0, 0));
+        assert_eq!(sieved(Direction::Egress, &[]), said(0, 0, 0));
     }
 
     fn answer(world: &World, frame: FrameBuilder) -> Option<Answer> {
         let by_class = ByClass::open(world.snapshot(), EGRESS)?;
-        by_class.answer(&by_class.ask(&frame.bytes()))
+        by_class.answer(&by_class.ask(&frame.bytes())).ok()
     }
 
     #[test]

@@ -10,9 +10,9 @@ use std::net::IpAddr;
 use super::grant::grant;
 use super::identity::{self, Finding, Identity, Named, Sought, vm_side};
 use super::strict::{examine_strictly, judge_strictly};
-use super::{Class, DropReason, Observed, Settings, Snapshot, Tally, Verdict};
-use crate::model::{Direction, MacAddr, Mode, Scope, VmIndex, Way};
-use crate::packet::{Opaque, Other, Outcome, Packet, Ports, Tunnel};
+use super::{Class, DropReason, Observed, PortSet, Settings, Snapshot, Tally, Verdict};
+use crate::model::{Direction, IpWords, MacAddr, Mode, Scope, VmIndex, Way};
+use crate::packet::{Opaque, Other, Outcome, Packet, Ports, Segment, Tunnel};
 
 /// A frame that must be judged: the evidence, without the frame.
 #[derive(Clone, Copy, Debug)]
@@ -24,9 +24,9 @@ pub struct Case {
     /// The VM's station address: source on egress, destination on ingress.
     pub mac: MacAddr,
     /// The VM's IP address, when it can be read.
-    pub address: Option<IpAddr>,
+    pub(super) address: Option<IpWords>,
     /// The other end's IP address, when it can be read.
-    pub peer: Option<IpAddr>,
+    pub(super) peer: Option<IpWords>,
     /// A router stands behind that MAC.
     pub is_router: bool,
     /// The sender chose the path (IPv4 source route, routing header with segments left).
@@ -72,11 +72,49 @@ impl Case {
         }
     }
 
+    /// The case that [`examine`](super::examine) makes of a [`Segment`]; nothing if the frame is none, or [`examine`](super::examine)
+    /// settles it.
+    #[inline(always)]
+    #[must_use]
+    pub fn of_segment(settings: &Settings, way: Way, head: &[u8]) -> Option<Self> {
+        let direction = way.direction;
+        let Segment { vlan, macs, addresses, ports } = Segment::at(head)?;
+        let scope = settings.scope(way, vlan)?;
+        if !settings.judges(direction) || !matters(settings, direction, ports) {
+            return None;
+        }
+        let (mac, _) = vm_side(direction, macs.0, macs.1);
+        let (address, peer) = vm_side(direction, addresses.0, addresses.1);
+        Some(Self {
+            direction,
+            scope,
+            mac,
+            address: Some(address),
+            peer: Some(peer),
+            is_router: settings.via.stands(way.link, vlan, mac),
+            source_routed: false,
+            subject: Subject::Tcp(ports),
+            check: Check::Nothing,
+        })
+    }
+
     /// The port that a denial for this reason is about, if it is about one.
     #[must_use]
     pub fn denied_port(&self, reason: DropReason) -> Option<u16> {
         let Subject::Tcp(ports) = self.subject else { return None };
         reason.port(self.direction, ports.source, ports.destination)
+    }
+
+    /// The VM's IP address, when it can be read.
+    #[must_use]
+    pub fn address(&self) -> Option<IpAddr> {
+        self.address.map(Into::into)
+    }
+
+    /// The other end's IP address, when it can be read.
+    #[must_use]
+    pub fn peer(&self) -> Option<IpAddr> {
+        self.peer.map(Into::into)
     }
 
     /// Whether its sender chose the path, so that it may go elsewhere afterwards.
@@ -92,7 +130,7 @@ impl Case {
             Direction::Egress => packet.source_mac(),
             Direction::Ingress => packet.destination_mac(),
         };
-        let ends = packet.network.addresses().map(|(source, destination)| vm_side(direction, source, destination));
+        let ends = packet.network.ends().map(|(source, destination)| vm_side(direction, source, destination));
         Self {
             direction,
             scope,
@@ -110,6 +148,12 @@ impl Case {
     #[inline(always)]
     pub fn seek(&self, snapshot: Snapshot<'_>) -> Sought {
         Sought::begin(snapshot, self)
+    }
+
+    /// As [`seek`](Self::seek), where it is known which VM lists the MAC.
+    #[inline(always)]
+    pub fn seek_address(&self, snapshot: Snapshot<'_>, vm: Option<VmIndex>) -> Sought {
+        Sought::begin_from(snapshot, self, vm)
     }
 
     /// As [`seek`](Self::seek), never inlined: where nobody asks who everybody is, the one other caller has it inlined then.
@@ -258,12 +302,12 @@ pub fn judge(snapshot: Snapshot<'_>, case: &Case, named: Named) -> Judgement {
 #[inline(always)]
 pub(super) fn by_class(snapshot: Snapshot<'_>, case: &Case, identity: Identity) -> Judgement {
     let settings = snapshot.settings;
-    let denial = denial(settings, &identity, case);
+    let denial = denial(&(settings, &identity), case);
     let (verdict, tally) = match denial {
         _ if grant(snapshot, &identity, case).is_some() => (Verdict::Forward, Tally::Excepted),
         None => (Verdict::Forward, Tally::Allowed),
         Some(reason) => {
-            let reason = identity.finding.map_or(reason, |finding| name_drop(snapshot, &identity, case, finding));
+            let reason = identity.finding.map_or(reason, |finding| name_drop(snapshot, identity, *case, finding));
             if identity.is_monitored(settings) {
                 (Verdict::WouldDrop(reason), Tally::WouldDeny)
             } else {
@@ -271,26 +315,47 @@ pub(super) fn by_class(snapshot: Snapshot<'_>, case: &Case, identity: Identity) 
             }
         }
     };
-    let rejects = settings.rejects_at_all && tally == Tally::Denied && rejects(settings, &identity, case);
+    let rejects = settings.rejects_at_all && tally == Tally::Denied && rejects(settings, identity, *case);
     Judgement { verdict, identity, tally, observed: None, rejects }
+}
+
+/// What is closed to a frame. Not two closures, which the compiler would call, and keep in memory what they look at.
+pub(super) trait Closed {
+    /// Whether a port is.
+    fn closes(&self, port: u16) -> bool;
+    /// Whether any is.
+    fn closes_any(&self) -> bool;
+}
+
+impl Closed for (&Settings, &Identity) {
+    #[inline(always)]
+    fn closes(&self, port: u16) -> bool {
+        self.1.closes(self.0, port)
+    }
+
+    #[inline(always)]
+    fn closes_any(&self) -> bool {
+        self.1.closes_any(self.0)
+    }
+}
+
+impl Closed for PortSet {
+    fn closes(&self, port: u16) -> bool {
+        self.contains(port)
+    }
+
+    fn closes_any(&self) -> bool {
+        !self.is_empty()
+    }
 }
 
 /// Rules 7 (destination, opaque) and 8 (source).
 #[inline(always)]
-pub(super) fn denial(settings: &Settings, identity: &Identity, case: &Case) -> Option<DropReason> {
-    denial_where(case, |port| match port {
-        Some(port) => identity.closes(settings, port),
-        None => identity.closes_any(settings),
-    })
-}
-
-/// Rules 7 (destination, opaque) and 8 (source), where `closes` says what is closed: a port, or any at all.
-#[inline(always)]
-fn denial_where(case: &Case, closes: impl Fn(Option<u16>) -> bool) -> Option<DropReason> {
+pub(super) fn denial(closed: &impl Closed, case: &Case) -> Option<DropReason> {
     match case.subject {
-        Subject::Opaque(opaque) => closes(None).then(|| opaque_reason(opaque)),
-        Subject::Tcp(ports) if closes(Some(ports.destination)) => Some(DropReason::PortClosed),
-        Subject::Tcp(ports) if case.direction == Direction::Ingress && closes(Some(ports.source)) => {
+        Subject::Opaque(opaque) => closed.closes_any().then(|| opaque_reason(opaque)),
+        Subject::Tcp(ports) if closed.closes(ports.destination) => Some(DropReason::PortClosed),
+        Subject::Tcp(ports) if case.direction == Direction::Ingress && closed.closes(ports.source) => {
             Some(DropReason::ReplyClosed)
         }
         Subject::Tcp(_) | Subject::Passing(_) => None,
@@ -299,7 +364,8 @@ fn denial_where(case: &Case, closes: impl Fn(Option<u16>) -> bool) -> Option<Dro
 
 /// Whether who sent a denied frame from inside is to be told: every class that closes its port must want that, and nothing may
 /// say that it was sent by somebody else. An opaque frame has no port to speak of.
-fn rejects(settings: &Settings, identity: &Identity, case: &Case) -> bool {
+#[inline(never)]
+fn rejects(settings: &Settings, identity: Identity, case: Case) -> bool {
     let Subject::Tcp(ports) = case.subject else { return false };
     let is_forged = identity.finding.is_some_and(Finding::is_contradiction);
     case.direction == Direction::Egress && !is_forged && identity.all_that_close_reject(settings, ports.destination)
@@ -314,14 +380,15 @@ pub(super) fn matters(settings: &Settings, direction: Direction, ports: Ports) -
 /// The reason of a denied frame with a finding: the finding where the drop rests on it; what the class says where each VM
 /// that the evidence names would have been denied it anyway, be it by another rule. Who sends a contradiction from inside
 /// has no excuse; what comes in with one was sent by a router.
-fn name_drop(snapshot: Snapshot<'_>, identity: &Identity, case: &Case, finding: Finding) -> DropReason {
+#[inline(never)]
+fn name_drop(snapshot: Snapshot<'_>, identity: Identity, case: Case, finding: Finding) -> DropReason {
     if finding.is_contradiction() && case.direction == Direction::Egress {
         return finding.drop_reason();
     }
     let denial_of = |class, mode| {
         let Class { ports, mode: class_mode, .. } = snapshot.settings.classes.get(class);
         let enforced = mode == Mode::Enforce && *class_mode == Mode::Enforce;
-        denial_where(case, |port| enforced && port.map_or(!ports.is_empty(), |port| ports.contains(port)))
+        if enforced { denial(ports, &case) } else { None }
     };
     let other = identity.other.map(|other| snapshot.vms.state(other));
     match denial_of(identity.class, identity.mode) {

@@ -100,7 +100,7 @@ fn rule_of(settings: &Settings, case: &Case, judgement: &Judgement) -> u8 {
         _ => {
             // What a finding names is closed by a rule all the same.
             let is_finding = identity.finding.map(Finding::drop_reason) == verdict.reason();
-            let reason = if is_finding { denial(settings, identity, case) } else { verdict.reason() };
+            let reason = if is_finding { denial(&(settings, identity), case) } else { verdict.reason() };
             if reason == Some(DropReason::ReplyClosed) { 8 } else { 7 }
         }
     }
@@ -155,7 +155,7 @@ fn what(case: &Case) -> String {
         Subject::Passing(_) => "it goes to no port that any class closes".into(),
     };
     let mut text = format!("Frame: {way}; the VM's side is MAC {}", case.mac);
-    if let (Some(address), Some(peer)) = (case.address, case.peer) {
+    if let (Some(address), Some(peer)) = (case.address(), case.peer()) {
         let _ = write!(text, ", IP {address}; the peer is {peer}");
     }
     let _ = write!(text, "; {subject}.");
@@ -167,7 +167,7 @@ fn whose(case: &Case, judgement: &Judgement, vm: Option<&VmFacts>) -> String {
         (None, Some(vm)) => format!("Whose: {}'s.", vm.id),
         (None, None) => "Whose: no VM has this MAC or this address.".into(),
         (Some(Finding::SpoofIp), Some(vm)) => {
-            let address = case.address.map_or_else(|| "the address".into(), |address| address.to_string());
+            let address = case.address().map_or_else(|| "the address".into(), |address| address.to_string());
             format!("Whose: the MAC is {}'s, but {address} is not: a contradiction.", vm.id)
         }
         (Some(Finding::SpoofMac), Some(vm)) => {

@@ -44,7 +44,9 @@ pub(super) fn grant<'a>(snapshot: Snapshot<'a>, identity: &Identity, case: &Case
     if !identity.has_exceptions && snapshot.grants.relays.is_empty() {
         return None;
     }
-    sought(snapshot, identity, case)
+    // Copies, so that where nobody is granted anything neither has to lie in memory.
+    let (identity, case) = (*identity, *case);
+    sought(snapshot, &identity, &case)
 }
 
 #[inline(never)]
@@ -64,11 +66,11 @@ fn sought<'a>(snapshot: Snapshot<'a>, identity: &Identity, case: &Case) -> Optio
         return None;
     }
     let exception = |port| {
-        let wanted = Wanted::Port(case.peer?, port);
+        let wanted = Wanted::Port(case.peer()?, port);
         exceptions.opening(excepted?, &settings.classes, wanted).map(Grant::Exception)
     };
     let relay = |port| {
-        let peer = case.peer?;
+        let peer = case.peer()?;
         let serves = |relay: &&RelayInForce| relay.ports.contains(port) && relay.serves(identity.vm);
         grants.relays.iter().filter(serves).find(|relay| relay.is_at(case.scope, peer)).map(Grant::Relay)
     };

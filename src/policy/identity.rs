@@ -1,9 +1,7 @@
 //! Whose frame is it? Privilege needs agreeing evidence; missing evidence means restricted.
 
-use std::net::IpAddr;
-
 use super::{Case, DropReason, Observed, Settings, Snapshot};
-use crate::model::{ClassId, Direction, Mode, VmIndex};
+use crate::model::{ClassId, Direction, Family, IpWords, Mode, VmIndex};
 use crate::table::{self, Prefix, VmState};
 
 /// What is wrong with a frame's identity.
@@ -81,6 +79,7 @@ impl Identity {
 
     /// Whether a denied frame is forwarded all the same. The mode of a VM or class counts only where nothing is wrong
     /// with the identity, else one VM's monitor mode would change something for another.
+    #[inline(always)]
     #[must_use]
     pub fn is_monitored(&self, settings: &Settings) -> bool {
         let own = self.finding.is_none()
@@ -104,10 +103,11 @@ impl Identity {
 }
 
 /// What the MAC says.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub(super) enum Station {
     Vm(VmIndex),
     Router,
+    #[default]
     Nobody,
 }
 
@@ -124,29 +124,50 @@ impl Station {
 }
 
 /// Whose a frame is, on its way to be looked up.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub struct Sought {
-    station: table::Station,
+    station: Lister,
     prefix: Prefix,
+}
+
+/// The VM that lists a MAC.
+#[derive(Clone, Copy, Debug)]
+enum Lister {
+    Sought(table::Station),
+    Known(Option<VmIndex>),
+}
+
+impl Default for Lister {
+    fn default() -> Self {
+        Self::Known(None)
+    }
 }
 
 impl Sought {
     /// Asks the CPU for what [`Named::look_up`] will read.
     #[inline(always)]
     pub(super) fn begin(snapshot: Snapshot<'_>, case: &Case) -> Self {
-        let (vms, &Case { scope, mac, address, .. }) = (snapshot.vms, case);
-        Self {
-            station: vms.seek_mac(scope, mac),
-            prefix: match address {
-                Some(address) => vms.seek_ip(scope, address),
-                None => Prefix::NONE,
-            },
+        let station = Lister::Sought(snapshot.vms.seek_mac(case.scope, case.mac));
+        Self { station, prefix: Self::prefix(snapshot, case) }
+    }
+
+    /// As [`begin`](Self::begin), where it is known which VM lists the MAC.
+    #[inline(always)]
+    pub(super) fn begin_from(snapshot: Snapshot<'_>, case: &Case, vm: Option<VmIndex>) -> Self {
+        Self { station: Lister::Known(vm), prefix: Self::prefix(snapshot, case) }
+    }
+
+    #[inline(always)]
+    fn prefix(snapshot: Snapshot<'_>, case: &Case) -> Prefix {
+        match case.address {
+            Some(address) => snapshot.vms.seek_ip(case.scope, address),
+            None => Prefix::NONE,
         }
     }
 }
 
 /// Who MAC and address say that it is.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub struct Named {
     pub(super) station: Station,
     pub(super) owner: Option<VmIndex>,
@@ -157,7 +178,11 @@ impl Named {
     #[inline(always)]
     pub(super) fn look_up(snapshot: Snapshot<'_>, case: &Case, sought: &Sought) -> Self {
         let vms = snapshot.vms;
-        let station = Station::of(case.is_router, vms.vm_at(sought.station));
+        let lister = match sought.station {
+            Lister::Sought(station) => vms.vm_at(station),
+            Lister::Known(vm) => vm,
+        };
+        let station = Station::of(case.is_router, lister);
         let owner = case.address.and_then(|address| vms.vm_within(case.scope, address, sought.prefix));
         let named = Self { station, owner };
         if let Some(vm) = named.vm() {
@@ -178,7 +203,7 @@ impl Named {
 
 /// Reads the identity table of the contract. `named` was looked up in the same snapshot, `address` where it can be read.
 #[inline(always)]
-pub(super) fn identify(snapshot: Snapshot<'_>, address: Option<IpAddr>, named: Named) -> Identity {
+pub(super) fn identify(snapshot: Snapshot<'_>, address: Option<IpWords>, named: Named) -> Identity {
     let Snapshot { vms, settings, .. } = snapshot;
     let Named { station, owner } = named;
     match (station, owner) {
@@ -191,8 +216,8 @@ pub(super) fn identify(snapshot: Snapshot<'_>, address: Option<IpAddr>, named: N
             let state = vms.state(a);
             let lists_family = match address {
                 Some(address) if is_link_local(address) => false,
-                Some(IpAddr::V4(_)) => state.lists_ipv4,
-                Some(IpAddr::V6(_)) => state.lists_ipv6,
+                Some(IpWords { family: Family::Ipv4, .. }) => state.lists_ipv4,
+                Some(IpWords { family: Family::Ipv6, .. }) => state.lists_ipv6,
                 None => false,
             };
             if !state.lists_ipv4 && !state.lists_ipv6 {
@@ -235,8 +260,8 @@ fn contradiction(finding: Finding, vm: VmIndex, state: VmState) -> Identity {
 }
 
 /// fe80::/10 (RFC 4291, 2.5.6): every IPv6 station has such addresses, no inventory lists them.
-fn is_link_local(address: IpAddr) -> bool {
-    matches!(address, IpAddr::V6(address) if address.is_unicast_link_local())
+fn is_link_local(address: IpWords) -> bool {
+    address.family == Family::Ipv6 && address.upper >> 54 == 0xfe80 >> 6
 }
 
 /// Which end of a frame is the VM.

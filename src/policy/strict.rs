@@ -43,7 +43,11 @@ pub fn examine_strictly(snapshot: Snapshot<'_>, way: Way, head: &[u8], length: u
         Subject::Passing(observed) if check == Check::Identity && !claims(&packet, source, &message) => {
             Examined::Settled(Verdict::Forward, observed)
         }
-        _ => Examined::Case(Case { address: source, check, ..Case::of(settings, way, &packet, scope, subject) }),
+        _ => Examined::Case(Case {
+            address: source.map(Into::into),
+            check,
+            ..Case::of(settings, way, &packet, scope, subject)
+        }),
     }
 }
 

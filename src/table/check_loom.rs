@@ -203,12 +203,12 @@ fn loom_no_key_of_a_readers_generation_is_denied_by_the_filter() {
             for _ in 0..2 {
                 let snapshot = reader.snapshot();
                 // The key is there in odd generations, and nothing else keeps its bits.
-                let sought = snapshot.seek_ip(Scope(0), IpAddr::from([10, 0, 0, 7]));
+                let sought = snapshot.seek_ip(Scope(0), IpWords::ipv4(0x0a00_0007));
                 assert!(snapshot.generation().0 % 2 == 0 || !sought.is_none());
             }
         });
         change(&mut writer, |batch| assert_eq!(batch.remove(prefix), Some(VmIndex(0))));
-        assert!(writer.snapshot().seek_ip(Scope(0), IpAddr::from([10, 0, 0, 7])).is_none(), "its bits are cleared");
+        assert!(writer.snapshot().seek_ip(Scope(0), IpWords::ipv4(0x0a00_0007)).is_none(), "its bits are cleared");
         change(&mut writer, |batch| batch.insert(prefix, VmIndex(0)).unwrap());
         worker.join().unwrap();
     });

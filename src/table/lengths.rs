@@ -4,8 +4,8 @@
 //! of full length are in use, and a bit for each shorter length of IPv6, in two. The words of one parity change only while
 //! every reader reads the other, so they cannot tear.
 
-use super::Family;
 use super::bucket::VALID_EVEN;
+use crate::model::Family;
 use crate::sync::{AtomicU64, Ordering};
 
 /// Different prefix lengths per family.

@@ -75,18 +75,17 @@ mod model;
 mod tests;
 
 use std::fmt;
-use std::net::{Ipv4Addr, Ipv6Addr};
+use std::net::Ipv4Addr;
 use std::sync::Arc;
 
 use crossbeam::utils::CachePadded;
-use ipnet::IpNet;
 
 use self::bucket::{INDEX, IPV4, Narrow, Probe, VALID_EVEN, VALID_ODD, Wide, WideKey};
 use self::filter::{Filter, Mark};
 use self::hash::{FilterSecret, Hash};
 use self::lengths::{Lengths, group};
 use self::store::{Size, Store};
-use crate::model::{ClassId, Key, MacAddr, Mode, Scope, VmIndex};
+use crate::model::{ClassId, Family, IpWords, Key, MacAddr, Mode, Scope, VmIndex};
 use crate::sync::quiescent::{Generation, Grace};
 use crate::sync::{AtomicU64, Ordering, in_huge_pages, zeroed};
 
@@ -128,24 +127,6 @@ impl Capacity {
         let wide = u64::from(Size::of(self.ipv6_keys()).buckets()) * size_of::<Wide>() as u64;
         let filter = filter::Size::of(self.keys).bytes();
         u64::from(self.vms) * size_of::<[AtomicU64; 2]>() as u64 + narrow + wide + filter
-    }
-}
-
-/// A family of IP addresses.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Family {
-    /// IPv4.
-    Ipv4,
-    /// IPv6.
-    Ipv6,
-}
-
-impl fmt::Display for Family {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Ipv4 => "IPv4",
-            Self::Ipv6 => "IPv6",
-        })
     }
 }
 
@@ -278,11 +259,12 @@ impl Table {
     fn probe(&self, key: Key) -> KeyProbe {
         match key {
             Key::Mac(scope, mac) => KeyProbe::Narrow(self.mac(mac_word(scope, mac))),
-            Key::Prefix(scope, IpNet::V4(net)) => {
-                KeyProbe::Narrow(self.ipv4(ipv4_word(scope, net.addr(), net.prefix_len())))
-            }
-            Key::Prefix(scope, IpNet::V6(net)) => {
-                KeyProbe::Wide(self.ipv6(ipv6_words(scope, net.addr(), net.prefix_len())))
+            Key::Prefix(scope, net) => {
+                let (address, length) = (IpWords::from(net.addr()), net.prefix_len());
+                match address.family {
+                    Family::Ipv4 => KeyProbe::Narrow(self.ipv4(ipv4_word(scope, address, length))),
+                    Family::Ipv6 => KeyProbe::Wide(self.ipv6(ipv6_words(scope, address, length))),
+                }
             }
         }
     }
@@ -290,29 +272,33 @@ impl Table {
     /// The bits of a prefix shorter than an address: its own, and that of the group of its length.
     fn marks(&self, key: Key) -> Option<[Mark; 2]> {
         match key {
-            Key::Prefix(scope, IpNet::V4(net)) if net.prefix_len() < 32 => {
-                let (address, length) = (net.addr(), net.prefix_len());
-                let own = self.filter.ipv4(ipv4_word(scope, address, length));
-                Some([own, self.ipv4_group(scope, address, group(length))])
-            }
-            Key::Prefix(scope, IpNet::V6(net)) if net.prefix_len() < 128 => {
-                let (address, length) = (net.addr(), net.prefix_len());
-                let own = self.filter.ipv6(ipv6_words(scope, address, length));
-                Some([own, self.ipv6_group(scope, address, group(length))])
+            Key::Prefix(scope, net) if net.prefix_len() < net.max_prefix_len() => {
+                let (address, length) = (IpWords::from(net.addr()), net.prefix_len());
+                Some([self.mark(scope, address, length), self.group_mark(scope, address, group(length))])
             }
             Key::Mac(..) | Key::Prefix(..) => None,
         }
     }
 
+    /// The bit of the prefix of `length` that an address is in.
     #[inline(always)]
-    fn ipv4_group(&self, scope: Scope, address: Ipv4Addr, group: u8) -> Mark {
-        self.filter.ipv4(ipv4_word(scope, address, group) | GROUP)
+    fn mark(&self, scope: Scope, address: IpWords, length: u8) -> Mark {
+        match address.family {
+            Family::Ipv4 => self.filter.ipv4(ipv4_word(scope, address, length)),
+            Family::Ipv6 => self.filter.ipv6(ipv6_words(scope, address, length)),
+        }
     }
 
+    /// The bit of the prefixes of a group of lengths that begin as the address does.
     #[inline(always)]
-    fn ipv6_group(&self, scope: Scope, address: Ipv6Addr, group: u8) -> Mark {
-        let (address, meta) = ipv6_words(scope, address, group);
-        self.filter.ipv6((address, meta | 1))
+    fn group_mark(&self, scope: Scope, address: IpWords, group: u8) -> Mark {
+        match address.family {
+            Family::Ipv4 => self.filter.ipv4(ipv4_word(scope, address, group) | GROUP),
+            Family::Ipv6 => {
+                let (address, meta) = ipv6_words(scope, address, group);
+                self.filter.ipv6((address, meta | 1))
+            }
+        }
     }
 
     fn find(&self, key: Key, valid: u32) -> Option<VmIndex> {
@@ -357,18 +343,17 @@ const fn mac_word(scope: Scope, mac: MacAddr) -> u64 {
 
 /// The prefix of `length` that `address` is in, as the word that is compared.
 #[inline(always)]
-const fn ipv4_word(scope: Scope, address: Ipv4Addr, length: u8) -> u64 {
+const fn ipv4_word(scope: Scope, address: IpWords, length: u8) -> u64 {
     // No length is above 32; the mask of the shift is there so that none could panic.
     let mask = u64::MAX << (32u8.wrapping_sub(length) & 63);
-    (address.to_bits() as u64 & mask) << 32 | (scope.0 as u64) << 16 | length as u64
+    (address.lower & mask) << 32 | (scope.0 as u64) << 16 | length as u64
 }
 
 /// The prefix of `length` that `address` is in, as the words that are compared: the address, and scope and length.
 #[inline(always)]
-fn ipv6_words(scope: Scope, address: Ipv6Addr, length: u8) -> ([u64; 2], u32) {
-    let mask = u128::MAX.checked_shl(128u32.saturating_sub(u32::from(length))).unwrap_or(0);
-    let bits = address.to_bits() & mask;
-    let address = [(bits >> 64) as u64, (bits & 0xffff_ffff_ffff_ffff) as u64];
+fn ipv6_words(scope: Scope, address: IpWords, length: u8) -> ([u64; 2], u32) {
+    let mask = |bits: u8| u64::MAX.checked_shl(64u32.saturating_sub(u32::from(bits))).unwrap_or(0);
+    let address = [address.upper & mask(length), address.lower & mask(length.saturating_sub(64))];
     (address, u32::from(scope.0) << 16 | u32::from(length) << 8)
 }
 

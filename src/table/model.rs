@@ -1,8 +1,9 @@
 //! Random histories against a model that is too simple to be wrong.
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 
+use ipnet::IpNet;
 use proptest::prelude::*;
 
 use super::*;

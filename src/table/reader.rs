@@ -6,8 +6,8 @@ use std::sync::Arc;
 use super::bucket::{IPV4, Narrow, WideKey};
 use super::lengths::InUse;
 use super::store::{Sought, View};
-use super::{Family, Generation, Table, VmState, ipv4_word, ipv6_words, mac_word, valid_in};
-use crate::model::{MacAddr, Scope, VmIndex};
+use super::{Generation, Table, VmState, ipv4_word, ipv6_words, mac_word, valid_in};
+use crate::model::{Family, IpWords, MacAddr, Scope, VmIndex};
 use crate::sync::quiescent::Pass;
 
 /// The handle of one worker: made once per worker, moved to its thread, never shared.
@@ -106,6 +106,7 @@ impl<'a> VmSnapshot<'a> {
     #[inline]
     #[must_use]
     pub fn vm_by_ip(self, scope: Scope, address: IpAddr) -> Option<VmIndex> {
+        let address = address.into();
         self.vm_within(scope, address, self.seek_ip(scope, address))
     }
 
@@ -130,10 +131,11 @@ impl<'a> VmSnapshot<'a> {
     /// nobody lists the filter says that there is nothing to look at.
     #[inline(always)]
     #[must_use]
-    pub fn seek_ip(self, scope: Scope, address: IpAddr) -> Prefix {
-        let (lengths, full) = match address {
-            IpAddr::V4(_) => (self.table.lengths.in_use(Family::Ipv4, self.valid), 32),
-            IpAddr::V6(_) => (self.table.lengths.in_use(Family::Ipv6, self.valid), 128),
+    pub fn seek_ip(self, scope: Scope, address: IpWords) -> Prefix {
+        let lengths = self.table.lengths.in_use(address.family, self.valid);
+        let full = match address.family {
+            Family::Ipv4 => 32,
+            Family::Ipv6 => 128,
         };
         if lengths.full { self.seek_prefix(scope, address, full) } else { self.seek_below(scope, address, lengths) }
     }
@@ -141,19 +143,23 @@ impl<'a> VmSnapshot<'a> {
     /// The VM that lists an address, by the longest prefix. `prefix` is what [`seek_ip`](Self::seek_ip) found for it.
     #[inline(always)]
     #[must_use]
-    pub fn vm_within(self, scope: Scope, address: IpAddr, mut prefix: Prefix) -> Option<VmIndex> {
+    pub fn vm_within(self, scope: Scope, address: IpWords, mut prefix: Prefix) -> Option<VmIndex> {
+        let table = self.table;
         loop {
-            let (vm, rest) = match prefix.0 {
-                Listed::Nowhere => return None,
-                Listed::Ipv4(sought, length) => (
-                    self.table.narrow.view().find(sought, self.valid | IPV4),
-                    self.table.lengths.in_use(Family::Ipv4, self.valid).below(length),
-                ),
-                Listed::Ipv6(sought, length) => (
-                    self.table.wide.view().find(sought, self.valid),
-                    self.table.lengths.in_use(Family::Ipv6, self.valid).below(length),
-                ),
+            let Prefix { home, length, tag } = prefix;
+            let vm = match address.family {
+                _ if length == Prefix::NONE.length => return None,
+                Family::Ipv4 => {
+                    let key = ipv4_word(scope, address, length);
+                    table.narrow.view().find(Sought { key, home }, self.valid | IPV4)
+                }
+                Family::Ipv6 => {
+                    let (address, meta) = ipv6_words(scope, address, length);
+                    let key = WideKey { address, meta: meta | u32::from(tag) };
+                    table.wide.view().find(Sought { key, home }, self.valid)
+                }
             };
+            let rest = table.lengths.in_use(address.family, self.valid).below(length);
             if vm.is_some() || rest.is_empty() {
                 return vm;
             }
@@ -162,32 +168,28 @@ impl<'a> VmSnapshot<'a> {
     }
 
     #[inline(always)]
-    fn seek_prefix(self, scope: Scope, address: IpAddr, length: u8) -> Prefix {
+    fn seek_prefix(self, scope: Scope, address: IpWords, length: u8) -> Prefix {
         let table = self.table;
-        Prefix(match address {
-            IpAddr::V4(address) => {
-                Listed::Ipv4(table.narrow.view().seek(table.ipv4(ipv4_word(scope, address, length))), length)
+        match address.family {
+            Family::Ipv4 => {
+                let sought = table.narrow.view().seek(table.ipv4(ipv4_word(scope, address, length)));
+                Prefix { home: sought.home, length, tag: 0 }
             }
-            IpAddr::V6(address) => {
-                Listed::Ipv6(table.wide.view().seek(table.ipv6(ipv6_words(scope, address, length))), length)
+            Family::Ipv6 => {
+                let sought = table.wide.view().seek(table.ipv6(ipv6_words(scope, address, length)));
+                Prefix { home: sought.home, length, tag: (sought.key.meta & 0xff) as u8 }
             }
-        })
+        }
     }
 
     /// The longest prefix of these lengths that may be listed.
     #[inline(always)]
-    fn seek_below(self, scope: Scope, address: IpAddr, lengths: InUse) -> Prefix {
+    fn seek_below(self, scope: Scope, address: IpWords, lengths: InUse) -> Prefix {
         let table = self.table;
-        let length = match address {
-            IpAddr::V4(address) => lengths.first(
-                |length| table.filter.may_hold(table.filter.ipv4(ipv4_word(scope, address, length))),
-                |group| table.filter.may_hold(table.ipv4_group(scope, address, group)),
-            ),
-            IpAddr::V6(address) => lengths.first(
-                |length| table.filter.may_hold(table.filter.ipv6(ipv6_words(scope, address, length))),
-                |group| table.filter.may_hold(table.ipv6_group(scope, address, group)),
-            ),
-        };
+        let length = lengths.first(
+            |length| table.filter.may_hold(table.mark(scope, address, length)),
+            |group| table.filter.may_hold(table.group_mark(scope, address, group)),
+        );
         length.map_or(Prefix::NONE, |length| self.seek_prefix(scope, address, length))
     }
 
@@ -222,25 +224,30 @@ pub struct Stations<'a> {
     store: View<'a, Narrow>,
 }
 
-/// The longest prefix that an address may be listed with, on its way to be looked up.
+/// The longest prefix that an address may be listed with, on its way to be looked up. Its key is made anew from the address
+/// then: to keep it would cost more.
 #[derive(Clone, Copy, Debug)]
-pub struct Prefix(Listed);
+pub struct Prefix {
+    /// Number of the first bucket.
+    home: u32,
+    length: u8,
+    /// The bits of the hash that stand in a wide key.
+    tag: u8,
+}
 
-/// Where a prefix may be listed, and its length.
-#[derive(Clone, Copy, Debug)]
-enum Listed {
-    Nowhere,
-    Ipv4(Sought<u64>, u8),
-    Ipv6(Sought<WideKey>, u8),
+impl Default for Prefix {
+    fn default() -> Self {
+        Self::NONE
+    }
 }
 
 impl Prefix {
-    /// Of an address that is certainly nobody's.
-    pub const NONE: Self = Self(Listed::Nowhere);
+    /// Of an address that is certainly nobody's. No prefix has this length.
+    pub const NONE: Self = Self { home: 0, length: u8::MAX, tag: 0 };
 
     #[cfg(all(test, loom))]
     pub(super) fn is_none(self) -> bool {
-        matches!(self.0, Listed::Nowhere)
+        self.length == Self::NONE.length
     }
 }
 

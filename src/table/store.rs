@@ -152,8 +152,9 @@ impl<B: Bucket> Store<B> {
 /// A key, and the bucket where its chain begins.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Sought<K> {
-    key: K,
-    home: u32,
+    pub(super) key: K,
+    /// Its number.
+    pub(super) home: u32,
 }
 
 /// All buckets of a store.

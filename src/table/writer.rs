@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 use super::bucket::VALID_EVEN;
 use super::lengths::{Counts, LENGTHS_MAX};
 use super::store::{Clerk, Inserted, Marks};
-use super::{Capacity, Family, Generation, KeyProbe, Table, VmSnapshot, VmState, filter, pack, valid_in};
-use crate::model::{Key, VmIndex};
+use super::{Capacity, Generation, KeyProbe, Table, VmSnapshot, VmState, filter, pack, valid_in};
+use crate::model::{Family, Key, VmIndex};
 use crate::sync::{Ordering, hint, sleep, thread};
 use ipnet::IpNet;
 

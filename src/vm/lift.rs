@@ -110,7 +110,7 @@ fn add_mac(registry: &Registry, case: &Case, vm: &Vm) -> Commands {
 }
 
 fn add_address(registry: &Registry, case: &Case, vm: &Vm, other: Option<VmIndex>) -> Commands {
-    let Some(address) = case.address else {
+    let Some(address) = case.address() else {
         return Err("since its addresses cannot be read, so nothing confirms them");
     };
     let prefix = of_vm(address).ok_or("since no VM can have that address")?;
@@ -146,8 +146,8 @@ fn take_away(vm: &Vm, prefix: VmPrefix) -> Option<String> {
 /// Makes a VM of what no VM answers for.
 fn make(registry: &Registry, case: &Case) -> Commands {
     let mac = Some(case.mac).filter(|&mac| is_station(mac) && !is_router(registry, mac));
-    let address = case.address.and_then(of_vm);
-    if mac.is_none() && (address.is_none() || case.address.is_none()) {
+    let address = case.address().and_then(of_vm);
+    if mac.is_none() && (address.is_none() || case.address().is_none()) {
         return Err("since it shows neither a MAC nor an address that a VM can have");
     }
     let mut command = format!("portcullis vm set {NEW}");
@@ -179,7 +179,7 @@ fn grant(registry: &Registry, case: &Case, vm: &Vm) -> String {
 
 /// What lets a VM do just this, for a time.
 fn except(registry: &Registry, case: &Case, vm: &Vm) -> Option<String> {
-    let (Subject::Tcp(ports), Some(peer)) = (case.subject, case.peer) else { return None };
+    let (Subject::Tcp(ports), Some(peer)) = (case.subject, case.peer()) else { return None };
     if vm.exceptions.len() >= EXCEPTIONS_MAX || case.is_source_routed() {
         return None;
     }

@@ -118,7 +118,7 @@ impl<'a> Sender<'a> {
     fn contradicts(&self, address: IpAddr) -> bool {
         let owner = self.snapshot.vms.vm_by_ip(self.scope, address);
         let named = Named { station: self.station(), owner };
-        let identity = identity::identify(self.snapshot, Some(address), named);
+        let identity = identity::identify(self.snapshot, Some(address.into()), named);
         identity.finding.is_some_and(identity::Finding::is_contradiction)
     }
 }

@@ -1,5 +1,7 @@
 //! How much there is room for, and what it costs.
 
+use ipnet::IpNet;
+
 use super::*;
 
 #[test]
